@@ -1,0 +1,1 @@
+"""What is made: executions, recordings and the catalog."""

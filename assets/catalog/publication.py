@@ -1,0 +1,103 @@
+"""Putting the catalog where analysts open it, so that nobody ever opens half of one.
+
+On local disk ``archive.duckdb`` is replaced in one step; who has the old file open goes on reading it. On object storage, where
+a reader may come back for more of the same name, each version has a name of its own and a small pointer says which is current.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+
+from assets.catalog.build import BuildReport, build
+from assets.recordings.ledger import FoldReport, Ledger
+from resources.errors import StorageError
+from resources.providers.protocol import ProviderSpec
+from resources.storage import ArchiveStorage
+
+CATALOG_NAME = "archive.duckdb"
+VERSIONS = "catalog"
+POINTER = f"{VERSIONS}/current.json"
+_KEPT_VERSIONS = 3
+
+
+class Pointer(msgspec.Struct, frozen=True):
+    """What ``catalog/current.json`` says: the path of the current version, relative to the archive root, and its length."""
+
+    path: str
+    bytes: int
+    published_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a publication made: where, how large (bytes), the rows of each table, and the folds that went before."""
+
+    path: str
+    bytes: int
+    rows: dict[str, int]
+    folds: tuple[FoldReport, ...]
+
+
+def publish(storage: ArchiveStorage, specs: Iterable[ProviderSpec], now: datetime) -> Publication:
+    """Fold the ledger, build the catalog and put it in place. Safe beside writers, readers and another publication.
+
+    Raises:
+        StorageError: the lake cannot be read or the root cannot be written; the former catalog stays.
+    """
+    specs = tuple(specs)
+    folds = tuple(Ledger(storage).fold(spec.name) for spec in specs)
+    with tempfile.TemporaryDirectory(prefix="recording-archive-") as folder:
+        built = Path(folder) / CATALOG_NAME
+        report = build(built, storage, specs, now)
+        if built.with_name(f"{CATALOG_NAME}.wal").exists():
+            msg = f"the catalog was not closed cleanly in {folder}: a write-ahead log is left. The former catalog stays."
+            raise StorageError(msg)
+        return _put(storage, built, report, folds, now)
+
+
+def _put(
+    storage: ArchiveStorage, built: Path, report: BuildReport, folds: tuple[FoldReport, ...], now: datetime
+) -> Publication:
+    size = built.stat().st_size
+    if storage.local_path(CATALOG_NAME) is not None:
+        storage.put_file(CATALOG_NAME, built)
+        return Publication(CATALOG_NAME, size, report.rows, folds)
+    path = f"{VERSIONS}/archive-{now:%Y%m%dT%H%M%S}-{uuid4().hex[:12]}.duckdb"
+    storage.put_file(path, built)
+    storage.write(POINTER, msgspec.json.encode(Pointer(path, size, now)))
+    versions = sorted(info.path for info in storage.list(VERSIONS) if info.path.endswith(".duckdb"))
+    for old in versions[:-_KEPT_VERSIONS]:
+        storage.delete(old)
+    return Publication(path, size, report.rows, folds)
+
+
+def local_catalog(storage: ArchiveStorage, folder: Path) -> Path:
+    """Return a local file with the current catalog: the published one itself, or a copy in ``folder``.
+
+    Raises:
+        StorageError: none has been published yet; the message says how to make one.
+    """
+    local = storage.local_path(CATALOG_NAME)
+    missing = StorageError(f"no catalog in {storage.describe()} yet: run `recording-archive run`, or launch the catalog asset")
+    if local is not None:
+        if not local.exists():
+            raise missing
+        return local
+    if not storage.exists(POINTER):
+        raise missing
+    pointer = msgspec.json.decode(storage.read(POINTER), type=Pointer)
+    target = folder / Path(pointer.path).name
+    if not target.exists():
+        partial = target.with_suffix(".partial")
+        with storage.open(pointer.path) as source, partial.open("wb") as sink:
+            shutil.copyfileobj(source, sink, 8 * 1024 * 1024)
+        partial.replace(target)
+    return target

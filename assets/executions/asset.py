@@ -1,0 +1,88 @@
+"""The ``<provider>/executions`` asset: a thin Dagster shell around :mod:`assets.executions.ingest`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+
+import dagster as dg
+
+from assets.executions.ingest import DayReport, IngestReport, ingest
+from assets.recordings.discovery import Expected, discover
+from assets.recordings.ledger import Ledger
+from assets.recordings.lifecycle import Policy
+from assets.shell import clear_failures
+from resources.dagster_archive import ArchiveResource
+from resources.providers.protocol import ProviderSpec
+
+EVERYTHING_UNDERSTOOD = "everything_was_understood"
+
+
+def build_executions_asset(spec: ProviderSpec, partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    """Return the executions asset of one provider."""
+
+    @dg.asset(
+        key=[spec.name, "executions"],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=spec.name,
+        group_name=spec.name,
+        kinds={"parquet"},
+        description=f"The {spec.title} executions of a day: typed, with nested fields and the raw JSON, merged with earlier reads.",
+        check_specs=[
+            dg.AssetCheckSpec(
+                EVERYTHING_UNDERSTOOD,
+                asset=dg.AssetKey([spec.name, "executions"]),
+                description="Every part of the provider's answer could be read; what could not is listed, and nothing was lost.",
+            )
+        ],
+    )
+    def executions(context: dg.AssetExecutionContext, archive: ArchiveResource) -> Iterator[dg.MaterializeResult[None]]:
+        days = [date.fromisoformat(key) for key in context.partition_keys]
+        with clear_failures(), archive.opened() as opened:
+            ledger, policy, now = Ledger(opened.storage), Policy.from_settings(opened.settings), opened.runtime.now()
+
+            def tell_ledger(day: date, expected: Sequence[Expected]) -> None:
+                discover(ledger, spec.name, day, expected, run_id=context.run_id, now=now, policy=policy)
+
+            report = ingest(
+                opened.provider(spec.name), spec, opened.storage, days, run_id=context.run_id, now=now, before_write=tell_ledger
+            )
+            for day in report.days:
+                context.log.info(summary(spec, day))
+                context.add_asset_metadata(metadata(day), asset_key=context.asset_key, partition_key=day.day.isoformat())
+            if report.error is not None:
+                raise report.error
+        yield dg.MaterializeResult(check_results=[_verdict(report)])
+
+    return executions
+
+
+def summary(spec: ProviderSpec, day: DayReport) -> str:
+    """Return one line for the log."""
+    return (
+        f"{spec.name} {day.day}: {day.rows} executions ({day.new} new, {day.changed} changed, "
+        f"{day.non_terminal} still running), {day.problem_count} problems"
+    )
+
+
+def metadata(day: DayReport) -> Mapping[str, dg.MetadataValue]:
+    """Return the metadata of one partition's materialization."""
+    return {
+        "dagster/row_count": dg.MetadataValue.int(day.rows),
+        "new": dg.MetadataValue.int(day.new),
+        "changed": dg.MetadataValue.int(day.changed),
+        "still_running": dg.MetadataValue.int(day.non_terminal),
+        "problems": dg.MetadataValue.int(day.problem_count),
+    }
+
+
+def _verdict(report: IngestReport) -> dg.AssetCheckResult:
+    problems = report.problems
+    lines = "\n".join(f"- {problem.where}: {problem.what}" for problem in problems)
+    return dg.AssetCheckResult(
+        passed=not problems,
+        check_name=EVERYTHING_UNDERSTOOD,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"problems": dg.MetadataValue.md(lines)} if problems else {},
+    )

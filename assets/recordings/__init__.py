@@ -1,0 +1,1 @@
+"""The lifecycle of a recording, its ledger, and the archiving of one."""

@@ -1,0 +1,73 @@
+"""Finding recordings that a killed run had published before it could say so, and writing down their facts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import date, datetime
+
+from assets.recordings import names
+from assets.recordings.events import Copy, Event
+from assets.recordings.sidecar import Sidecar, read_sidecar, write_sidecar
+from resources.errors import NotMediaError, Subject
+from resources.model import RecordingKey
+from resources.storage import ArchiveStorage
+from resources.transfer import HEAD_BYTES, detect
+
+_CHUNK = 1024 * 1024
+
+
+def find_orphans(storage: ArchiveStorage, provider: str, day: date, due: Iterable[Event]) -> dict[RecordingKey, str]:
+    """Return the path of each due recording that lies in the archive already, from one listing of the partition."""
+    published: dict[str, str] = {}
+    for info in storage.list(f"{names.RECORDINGS}/{names.partition(provider, day)}"):
+        stem, _, extension = info.path.rpartition(".")
+        if f".{extension}" != names.SIDECAR_SUFFIX:
+            published[stem] = info.path
+    found: dict[RecordingKey, str] = {}
+    for event in due:
+        key = event.key
+        stem = f"{names.recording_folder(provider, day, key.execution_id)}/{key.leg.value}"
+        if stem in published:
+            found[key] = published[stem]
+    return found
+
+
+def adopt(storage: ArchiveStorage, event: Event, path: str, run_id: str, now: datetime) -> Copy:
+    """Return the facts of a published recording, from its sidecar or, where there is none, from its bytes.
+
+    A recording is published only after it was verified, so what lies there is whole.
+
+    Raises:
+        NotMediaError: it is not media after all; somebody else put it there. It is left as it is.
+    """
+    key, day = event.key, event.day
+    known = read_sidecar(storage, key, day)
+    if known is not None and known[0].path == path and known[0].bytes == storage.info(path).size:
+        return known[1]
+    digest, size, head = hashlib.sha256(), 0, b""
+    with storage.open(path) as stream:
+        while chunk := stream.read(_CHUNK):
+            head = head or chunk[:HEAD_BYTES]
+            digest.update(chunk)
+            size += len(chunk)
+    container = detect(head)
+    if container is None:
+        subject = Subject(key.provider, key.execution_id, key.leg.value)
+        msg = f"{path} stands where this recording belongs, and is no recording: move it away, then run again"
+        raise NotMediaError(subject, msg)
+    sidecar = Sidecar(
+        provider=key.provider,
+        execution_id=key.execution_id,
+        leg=key.leg.value,
+        date=day,
+        path=path,
+        bytes=size,
+        sha256=digest.hexdigest(),
+        content_type=container.content_type,
+        archived_at=now,
+        run_id=run_id,
+        attempts=event.life.attempts,
+        adopted=True,
+    )
+    return write_sidecar(storage, sidecar)

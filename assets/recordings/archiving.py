@@ -1,0 +1,317 @@
+"""Archiving what is due in one partition: fresh link, transfer, verification, publication, facts, event.
+
+The order makes a kill at any instant harmless. The recording appears whole or not at all; then its sidecar; then its event. A
+later run finds a recording that has no event yet, and adopts it without asking the provider.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date
+from uuid import uuid4
+
+import tenacity
+
+from assets.recordings import adoption, names
+from assets.recordings.events import Copy, Event
+from assets.recordings.ledger import EventBuffer, Ledger
+from assets.recordings.lifecycle import Fact, Outcome, Policy, State, is_due, transition
+from assets.recordings.manifest import publish_manifest
+from assets.recordings.outcomes import fact_of
+from assets.recordings.report import DayReport, Fault
+from assets.recordings.sidecar import Sidecar, write_sidecar
+from resources.archive import Archive
+from resources.errors import (
+    AbsentError,
+    AlreadyStoredError,
+    BlockedError,
+    LinkExpiredError,
+    RateLimitedError,
+    RecordingError,
+    Subject,
+    TransientError,
+)
+from resources.model import RecordingKey
+from resources.providers.protocol import Provider
+from resources.redaction import redact
+
+_FRESH_LINKS = 4
+"""How many links one try may use up: a link may lapse while the transfer waits for a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which recordings of a partition a run takes up; by default those that are due.
+
+    Attributes:
+        execution_ids: only these, and these also when they are not due yet; empty means no limit.
+        retry_failed: also those that ended without a copy (failed, absent, purged, blocked): they are requeued first.
+        dry_run: ask nothing, write nothing, and report what would be taken up.
+    """
+
+    execution_ids: frozenset[str] = frozenset()
+    retry_failed: bool = False
+    dry_run: bool = False
+
+
+def archive_day(archive: Archive, provider_name: str, day: date, run_id: str, selection: Selection | None = None) -> DayReport:
+    """Archive what is due in one partition and return what happened.
+
+    One bad recording never fails its neighbours: its outcome is an event. Safe to run again, and beside itself.
+
+    Raises:
+        SettingsError: the provider is off or wrongly set.
+        StorageError: the root failed. What was learnt before is written if that is still possible; nothing is half-published.
+    """
+    run = _DayRun(archive, archive.provider(provider_name), day, run_id, selection or Selection())
+    return run.execute()
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What one try gave: a fact, or the error to make it from later, and the copy if there is one."""
+
+    fact: Fact
+    error: RecordingError | None = None
+    copy: Copy | None = None
+    seconds: float | None = None
+    detail: str | None = None
+
+
+@dataclass(slots=True)
+class _DayRun:
+    archive: Archive
+    provider: Provider
+    day: date
+    run_id: str
+    selection: Selection
+    ledger: Ledger = field(init=False)
+    policy: Policy = field(init=False)
+    buffer: EventBuffer = field(init=False)
+    report: DayReport = field(init=False)
+    orphans: dict[RecordingKey, str] = field(default_factory=dict[RecordingKey, str])
+    _stop: _Result | None = None
+    _fault: BaseException | None = None
+    _base_proved: bool = False
+    _doubtful: list[tuple[Event, _Result]] = field(default_factory=list[tuple[Event, _Result]])
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        runtime = self.archive.runtime
+        self.ledger = Ledger(self.archive.storage)
+        self.policy = Policy.from_settings(self.archive.settings)
+        self.buffer = EventBuffer(self.ledger, runtime.now, runtime.monotonic)
+        self.report = DayReport(self.provider.name, self.day)
+
+    def execute(self) -> DayReport:
+        started = self.archive.runtime.monotonic()
+        events = self.ledger.read_day(self.provider.name, self.day)
+        self.report.known = len(events)
+        self.report.already_archived = sum(event.life.state is State.ARCHIVED for event in events.values())
+        due = self._due(events.values())
+        self.report.due = len(due)
+        if self.selection.dry_run:
+            self.report.dry_run = True
+            self.report.states.update(event.life.state for event in due)
+            return self.report
+        if due:
+            self._work(due)
+        publish_manifest(self.ledger, self.provider.name, self.day)
+        self.report.seconds = self.archive.runtime.monotonic() - started
+        return self.report
+
+    # -- what is due
+
+    def _due(self, events: Iterable[Event]) -> list[Event]:
+        now = self.archive.runtime.now()
+        wanted = self.selection.execution_ids
+        due: list[Event] = []
+        for event in sorted(events, key=lambda event: event.key):
+            if wanted and event.key.execution_id not in wanted:
+                continue
+            if event.life.state is State.ARCHIVED:
+                continue
+            if (event.life.terminal or event.life.state is State.BLOCKED) and self.selection.retry_failed:
+                due.append(event if self.selection.dry_run else self._requeue(event))
+            elif is_due(event.life, now) or (wanted and not event.life.terminal):
+                due.append(event)
+        return due
+
+    def _requeue(self, event: Event) -> Event:
+        return self._record(event, _Result(Fact(Outcome.REQUEUED), detail="asked for again by an operator"))
+
+    # -- the work
+
+    def _work(self, due: list[Event]) -> None:
+        self.orphans = adoption.find_orphans(self.archive.storage, self.provider.name, self.day, due)
+        workers = min(self.archive.settings.media_concurrency, len(due))
+        try:
+            with ThreadPoolExecutor(workers, thread_name_prefix=f"{self.provider.name}-media") as pool:
+                for _ in pool.map(self._take_up, due):
+                    pass
+            self._settle_doubtful()
+        finally:
+            self.buffer.flush()
+        if self._fault is not None:
+            raise self._fault
+
+    def _take_up(self, event: Event) -> None:
+        """Do one recording; runs in a worker thread. Only a broken archive root stops the others."""
+        if self._fault is not None:
+            return
+        try:
+            result = self._stop or self._try(event)
+            if isinstance(result.error, AbsentError) and not result.error.certain:
+                with self._lock:
+                    self._doubtful.append((event, result))
+                return
+            self._finish(event, result)
+        except Exception as fault:  # noqa: BLE001 -- kept for the main thread: it is raised there after the flush
+            with self._lock:
+                self._fault = self._fault or fault
+
+    def _finish(self, event: Event, result: _Result) -> None:
+        after = self._record(event, result)
+        with self._lock:
+            self.report.states[after.life.state] += 1
+            if after.life.state is not State.ARCHIVED:
+                self.report.faults.append(
+                    Fault(
+                        event.key.execution_id,
+                        event.key.leg.value,
+                        after.life.state,
+                        after.outcome,
+                        after.http_status,
+                        after.detail or "",
+                    )
+                )
+            elif after.copy is not None and after.outcome is Outcome.ARCHIVED:
+                self.report.bytes += after.copy.bytes
+        if self.archive.on_recording is not None:
+            self.archive.on_recording(self.provider.name, after.life.state.value, after.copy.bytes if after.copy else 0)
+
+    def _try(self, event: Event) -> _Result:
+        started = self.archive.runtime.monotonic()
+        try:
+            orphan = self.orphans.get(event.key)
+            if orphan is not None:
+                result = self._adopt(event, orphan)
+            else:
+                result = self._retrying()(self._archive_once, event)
+        except RecordingError as error:
+            result = _Result(fact_of(error), error=error)
+            self._stop_others(error)
+        if result.fact.outcome in (Outcome.ARCHIVED, Outcome.NOT_READY):
+            self._base_proved = True
+        return replace(result, seconds=self.archive.runtime.monotonic() - started)
+
+    def _retrying(self) -> tenacity.Retrying:
+        settings = self.archive.settings
+        doubling = tenacity.wait_exponential_jitter(initial=0.5, max=30)
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            if isinstance(error, LinkExpiredError):
+                return 0.0
+            asked = error.retry_after if isinstance(error, RecordingError) else None
+            return max(doubling(state), asked or 0.0)
+
+        def stop(state: tenacity.RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            tries = _FRESH_LINKS if isinstance(error, LinkExpiredError) else settings.transient_retries + 1
+            return state.attempt_number >= tries or state.idle_for + wait(state) > settings.transient_budget_seconds
+
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TransientError),
+            wait=wait,
+            stop=stop,
+            sleep=self.archive.runtime.sleep,
+            reraise=True,
+        )
+
+    def _archive_once(self, event: Event) -> _Result:
+        """Ask for a link and store what it leads to. The body is verified before the last byte is handed to the storage."""
+        key, storage = event.key, self.archive.storage
+        with self._lock:
+            self.report.links += 1
+        link = self.provider.link(key.execution_id, key.leg)
+        subject = Subject(key.provider, key.execution_id, key.leg.value)
+        with self.archive.media.fetch(subject, link) as body:
+            path = names.recording_path(key.provider, self.day, key.execution_id, key.leg, body.detected.extension)
+            try:
+                storage.create_from(path, body.chunks())
+            except AlreadyStoredError:
+                return self._adopt(event, path)
+            facts = body.facts
+        sidecar = Sidecar(
+            provider=key.provider,
+            execution_id=key.execution_id,
+            leg=key.leg.value,
+            date=self.day,
+            path=path,
+            bytes=facts.bytes,
+            sha256=facts.sha256,
+            content_type=facts.content_type,
+            declared_type=facts.declared_type,
+            etag=facts.etag,
+            last_modified=facts.last_modified,
+            archived_at=self.archive.runtime.now(),
+            run_id=self.run_id,
+            attempts=event.life.attempts + 1,
+        )
+        return _Result(Fact(Outcome.ARCHIVED), copy=write_sidecar(storage, sidecar), detail="archived")
+
+    def _adopt(self, event: Event, path: str) -> _Result:
+        copy = adoption.adopt(self.archive.storage, event, path, self.run_id, self.archive.runtime.now())
+        return _Result(Fact(Outcome.ADOPTED), copy=copy, detail="found published by a run that ended before it could say so")
+
+    def _stop_others(self, error: RecordingError) -> None:
+        """After an operator's fault, or a pause longer than a run should wait, the rest of the run asks nothing."""
+        settings = self.archive.settings
+        long_pause = isinstance(error, RateLimitedError) and (error.retry_after or 0) > settings.transient_budget_seconds
+        if isinstance(error, BlockedError) or long_pause:
+            with self._lock:
+                self._stop = self._stop or _Result(fact_of(error), error=error, detail=f"not asked, since {error.detail}")
+
+    def _settle_doubtful(self) -> None:
+        """Decide on 404s that a wrong base URL gives too: believed only if this base has ever given anything else."""
+        if not self._doubtful:
+            return
+        base = self.provider.base_url
+        proved = self._base_proved or self.ledger.base_has_proved_right(self.provider.name, base)
+        for event, result in self._doubtful:
+            if proved:
+                self._finish(event, result)
+                continue
+            detail = (
+                f"404 for every recording so far at {base}: check {self.provider.name.upper()}_BASE_URL. "
+                "It counts as absent once this address has answered for another recording."
+            )
+            self._finish(event, replace(result, fact=Fact(Outcome.BLOCKED), detail=detail))
+
+    # -- events
+
+    def _record(self, event: Event, result: _Result) -> Event:
+        now = self.archive.runtime.now()
+        detail = result.detail or (result.error.detail if result.error else None)
+        after = replace(
+            event,
+            event_id=uuid4().hex,
+            seq=event.seq + 1,
+            at=now,
+            run_id=self.run_id,
+            outcome=result.fact.outcome,
+            life=transition(event.life, result.fact, now, self.policy, event.key),
+            http_status=result.error.http_status if result.error else None,
+            detail=redact(detail) if detail else None,
+            api_base=self.provider.base_url,
+            seconds=result.seconds,
+            copy=result.copy,
+        )
+        self.buffer.add(after)
+        return after
+
+

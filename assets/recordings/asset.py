@@ -1,0 +1,121 @@
+"""The ``<provider>/recordings`` asset: a thin Dagster shell around :mod:`assets.recordings.archiving`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+
+import dagster as dg
+from pydantic import Field
+
+from assets.recordings.archiving import Selection, archive_day
+from assets.recordings.lifecycle import State
+from assets.recordings.report import DayReport
+from assets.shell import clear_failures
+from resources.dagster_archive import ArchiveResource
+from resources.providers.protocol import ProviderSpec
+
+NOTHING_WENT_WRONG = "nothing_went_wrong_for_good"
+
+
+class RecordingsConfig(dg.Config):
+    """What a launch may choose."""
+
+    execution_ids: list[str] = Field(
+        default_factory=list, description="Only these executions of the partition, due or not. Empty: everything that is due."
+    )
+    retry_failed: bool = Field(
+        default=False,
+        description="Ask again for recordings that ended without a copy (failed, absent, purged) or are blocked.",
+    )
+    dry_run: bool = Field(default=False, description="Ask nothing, write nothing: show what would be taken up.")
+
+
+def build_recordings_asset(
+    spec: ProviderSpec, partitions: dg.PartitionsDefinition[str], executions: dg.AssetsDefinition
+) -> dg.AssetsDefinition:
+    """Return the recordings asset of one provider."""
+
+    @dg.asset(
+        key=[spec.name, "recordings"],
+        deps=[executions],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=spec.name,
+        group_name=spec.name,
+        kinds={"parquet"},
+        description=f"The {spec.title} recordings of a day: fetched by fresh links, verified, stored, and written down.",
+        check_specs=[
+            dg.AssetCheckSpec(
+                NOTHING_WENT_WRONG,
+                asset=dg.AssetKey([spec.name, "recordings"]),
+                description="No recording of this run ended as a dead letter, and none is blocked by a setting.",
+            )
+        ],
+    )
+    def recordings(
+        context: dg.AssetExecutionContext, config: RecordingsConfig, archive: ArchiveResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        selection = Selection(frozenset(config.execution_ids), config.retry_failed, config.dry_run)
+        reports: list[DayReport] = []
+        with clear_failures(), archive.opened() as opened:
+            for key in context.partition_keys:
+                report = archive_day(opened, spec.name, date.fromisoformat(key), context.run_id, selection)
+                context.log.info(summary(report))
+                context.add_asset_metadata(metadata(report), asset_key=context.asset_key, partition_key=key)
+                reports.append(report)
+        yield dg.MaterializeResult(check_results=[_verdict(reports)])
+
+    return recordings
+
+
+def summary(report: DayReport) -> str:
+    """Return one line for the log."""
+    states = ", ".join(f"{count} {state.value}" for state, count in sorted(report.states.items())) or "nothing due"
+    prefix = "dry run: " if report.dry_run else ""
+    return (
+        f"{prefix}{report.provider} {report.day}: {states}; {report.already_archived} of {report.known} were archived before; "
+        f"{report.bytes / 1e6:.1f} MB at {report.megabytes_per_second:.1f} MB/s"
+    )
+
+
+def metadata(report: DayReport) -> Mapping[str, dg.MetadataValue]:
+    """Return the metadata of one partition's materialization."""
+    records = [
+        dg.TableRecord(
+            {
+                "execution_id": fault.execution_id,
+                "leg": fault.leg,
+                "state": fault.state.value,
+                "outcome": fault.outcome.value,
+                "http_status": fault.http_status if fault.http_status is not None else "",
+                "detail": fault.detail,
+            }
+        )
+        for fault in report.worst
+    ]
+    columns = [dg.TableColumn(name, "string") for name in ("execution_id", "leg", "state", "outcome", "http_status", "detail")]
+    counts = {state.value: dg.MetadataValue.int(report.states[state]) for state in State}
+    return {
+        **counts,
+        "already_archived": dg.MetadataValue.int(report.already_archived),
+        "due": dg.MetadataValue.int(report.due),
+        "bytes": dg.MetadataValue.int(report.bytes),
+        "MB/s": dg.MetadataValue.float(round(report.megabytes_per_second, 2)),
+        "links_asked": dg.MetadataValue.int(report.links),
+        "dry_run": dg.MetadataValue.bool(report.dry_run),
+        "worst_errors": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+    }
+
+
+def _verdict(reports: list[DayReport]) -> dg.AssetCheckResult:
+    failed = sum(report.states[State.FAILED] for report in reports)
+    blocked = sum(report.states[State.BLOCKED] for report in reports)
+    worst = next((fault.detail for report in reports for fault in report.worst), "")
+    return dg.AssetCheckResult(
+        passed=failed + blocked == 0,
+        check_name=NOTHING_WENT_WRONG,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{failed} dead letters, {blocked} blocked. {worst}" if failed + blocked else None,
+        metadata={"failed": failed, "blocked": blocked},
+    )

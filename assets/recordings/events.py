@@ -1,0 +1,188 @@
+"""One event of the ledger: what was learnt of one recording at one moment, and the state that follows from it.
+
+Every event carries the whole state after it, so the state of a recording is simply its winning event, and any file of events can
+be read without the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from assets.recordings.lifecycle import TERMINAL_STATES, Life, Outcome, State
+from resources.model import Leg, RecordingKey
+
+_MOMENT = pa.timestamp("us", "UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """The facts of an archived copy.
+
+    Attributes:
+        path: relative to the archive root.
+        bytes: its length.
+        sha256: of its bytes, lower-case hex.
+        content_type: detected from its bytes, not the one that was declared.
+        sidecar_sha256: of the sidecar's bytes, for the manifest.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+    content_type: str
+    sidecar_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of the ledger.
+
+    Attributes:
+        key: which recording.
+        day: its partition.
+        event_id: unique; ties between writers are broken by it.
+        seq: how many events its writer knew of the recording, itself included.
+        at: UTC time by the writer's clock; for people, never for order alone.
+        run_id: the Dagster run, or the command's own id.
+        outcome: what was learnt.
+        life: the state after it.
+        http_status: of the answer that decided, if one came.
+        detail: a sentence for people; redacted.
+        api_base: the base URL that gave the answer: a later 404 is believed only where this base has proved right.
+        seconds: how long link and transfer took.
+        copy: the facts of the copy once it is archived.
+    """
+
+    key: RecordingKey
+    day: date
+    event_id: str
+    seq: int
+    at: datetime
+    run_id: str
+    outcome: Outcome
+    life: Life
+    http_status: int | None = None
+    detail: str | None = None
+    api_base: str | None = None
+    seconds: float | None = None
+    copy: Copy | None = None
+
+    @property
+    def order(self) -> tuple[bool, int, bool, int, datetime, str]:
+        """The key by which the winning event of a recording is the greatest.
+
+        Archived beats everything (a late event never revives it); then the later requeue; then a terminal state; then the longer
+        history; clocks and ids only break ties.
+        """
+        state = self.life.state
+        return (
+            state is State.ARCHIVED,
+            self.life.epoch,
+            state in TERMINAL_STATES,
+            self.seq,
+            self.at,
+            self.event_id,
+        )
+
+
+SCHEMA = pa.schema(
+    [
+        ("provider", pa.string()),
+        ("date", pa.date32()),
+        ("execution_id", pa.string()),
+        ("leg", pa.string()),
+        ("event_id", pa.string()),
+        ("seq", pa.int64()),
+        ("at", _MOMENT),
+        ("run_id", pa.string()),
+        ("outcome", pa.string()),
+        ("state", pa.string()),
+        ("attempts", pa.int64()),
+        ("attempts_before", pa.int64()),
+        ("suspects", pa.int64()),
+        ("epoch", pa.int64()),
+        ("next_attempt_at", _MOMENT),
+        ("eligible_since", _MOMENT),
+        ("ended_at", _MOMENT),
+        ("http_status", pa.int32()),
+        ("detail", pa.string()),
+        ("api_base", pa.string()),
+        ("seconds", pa.float64()),
+        ("path", pa.string()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("content_type", pa.string()),
+        ("sidecar_sha256", pa.string()),
+    ]
+)
+"""The columns of an event file and of the compacted state; one row an event."""
+
+_LIFE_FIELDS = ("attempts", "attempts_before", "suspects", "epoch", "next_attempt_at", "eligible_since", "ended_at")
+_COPY_FIELDS = ("path", "bytes", "sha256", "content_type", "sidecar_sha256")
+
+
+def to_table(events: Iterable[Event]) -> pa.Table:
+    """Return the events as a table of :data:`SCHEMA`."""
+    return pa.Table.from_pylist([_to_row(event) for event in events], schema=SCHEMA)
+
+
+def from_table(table: pa.Table) -> list[Event]:
+    """Return the events of a table of :data:`SCHEMA`; columns that an older file lacks are None."""
+    return [_from_row(row) for row in table.to_pylist()]
+
+
+def winners(events: Iterable[Event]) -> dict[RecordingKey, Event]:
+    """Return for each recording the event that is its state."""
+    best: dict[RecordingKey, Event] = {}
+    for event in events:
+        known = best.get(event.key)
+        if known is None or event.order > known.order:
+            best[event.key] = event
+    return best
+
+
+def _to_row(event: Event) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "provider": event.key.provider,
+        "date": event.day,
+        "execution_id": event.key.execution_id,
+        "leg": event.key.leg.value,
+        "event_id": event.event_id,
+        "seq": event.seq,
+        "at": event.at,
+        "run_id": event.run_id,
+        "outcome": event.outcome.value,
+        "state": event.life.state.value,
+        "http_status": event.http_status,
+        "detail": event.detail,
+        "api_base": event.api_base,
+        "seconds": event.seconds,
+    }
+    row |= {name: getattr(event.life, name) for name in _LIFE_FIELDS}
+    if event.copy is not None:
+        row |= {name: getattr(event.copy, name) for name in _COPY_FIELDS}
+    return row
+
+
+def _from_row(row: Mapping[str, Any]) -> Event:
+    copy = Copy(**{name: row[name] for name in _COPY_FIELDS}) if row.get("path") else None
+    return Event(
+        key=RecordingKey(row["provider"], row["execution_id"], Leg(row["leg"])),
+        day=row["date"],
+        event_id=row["event_id"],
+        seq=row["seq"],
+        at=row["at"],
+        run_id=row["run_id"],
+        outcome=Outcome(row["outcome"]),
+        life=Life(state=State(row["state"]), **{name: row[name] for name in _LIFE_FIELDS}),
+        http_status=row["http_status"],
+        detail=row["detail"],
+        api_base=row["api_base"],
+        seconds=row["seconds"],
+        copy=copy,
+    )

@@ -1,0 +1,262 @@
+"""The ledger: append-only event files, and the compacted state that a fold makes of them.
+
+Writers never coordinate. Each flush is one immutable Parquet file of its own, so any number of runs and hosts write at once and
+nothing is updated in place. A *fold* reads the former state and the files that it did not know, writes the state after them, and
+records **exactly which files it folded**; the *tail* is the listing minus that set. Clocks decide nothing.
+
+Reading is a union, so it is right at every moment: before a fold, after it, and while two folds race (either pointer is
+true; the loser's work is done again).
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from assets.recordings import names
+from assets.recordings.events import SCHEMA, Event, from_table, to_table, winners
+from assets.recordings.lifecycle import OPEN_STATES
+from resources.model import RecordingKey
+from resources.storage import ArchiveStorage
+
+_POINTER = "current.json"
+_KEPT_GENERATIONS = 2
+_OPEN_STATE_NAMES = sorted(state.value for state in OPEN_STATES)
+
+
+class _Pointer(msgspec.Struct, frozen=True):
+    """What ``current.json`` says. Paths are relative to the archive root."""
+
+    generation: int = 0
+    state: str | None = None
+    open: str | None = None
+    folded: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoldReport:
+    """What a fold did: files that were folded now, recordings in the state, and how many of them are open."""
+
+    provider: str
+    new_files: int
+    recordings: int
+    open_recordings: int
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The ledger of one archive root. Holds no state of its own: every call reads the storage."""
+
+    storage: ArchiveStorage
+
+    def append(self, events: Sequence[Event], moment: datetime) -> None:
+        """Write ``events`` (of one provider) durably, one file for each partition among them.
+
+        Raises:
+            StorageError: nothing, or whole partitions' files, were written; writing them again is harmless.
+        """
+        for day in sorted({event.day for event in events}):
+            of_day = [event for event in events if event.day == day]
+            stamp = f"{moment:%Y%m%dT%H%M%S}.{moment.microsecond:06d}Z"
+            run = of_day[0].run_id[:8]
+            folder = names.events_folder(of_day[0].key.provider, day)
+            self.storage.create(f"{folder}/{stamp}-{run}-{uuid.uuid4().hex}.parquet", _to_bytes(to_table(of_day)))
+
+    def read_day(self, provider: str, day: date) -> dict[RecordingKey, Event]:
+        """Return the winning event of every recording of one partition."""
+        pointer = self._pointer(provider)
+        folded = self._folded(pointer)
+        listed = [info.path for info in self.storage.list(names.events_folder(provider, day))]
+        events = self._read_events(path for path in listed if path not in folded)
+        if pointer.state is not None:
+            state = _from_bytes(self.storage.read(pointer.state), filters=[("date", "=", day)])
+            events.extend(from_table(state))
+        return winners(events)
+
+    def days(self, provider: str) -> list[date]:
+        """Return the partitions that have events, ascending."""
+        folder = f"{_events_of(provider)}/date="
+        found = {info.path.removeprefix(folder).partition("/")[0] for info in self.storage.list(_events_of(provider))}
+        return sorted(date.fromisoformat(day) for day in found)
+
+    def history(self, provider: str, day: date) -> list[Event]:
+        """Return every event of one partition, oldest first by its recording's own count."""
+        listed = [info.path for info in self.storage.list(names.events_folder(provider, day))]
+        return sorted(self._read_events(listed), key=lambda event: (str(event.key), event.seq, event.at))
+
+    def read_open(self, provider: str) -> dict[RecordingKey, Event]:
+        """Return the winning event of every recording that is not in a terminal state, over all partitions.
+
+        Reads the open part of the compacted state and the tail, not the history.
+        """
+        pointer = self._pointer(provider)
+        tail = self._read_events(self._tail(provider, pointer))
+        known: list[Event] = []
+        if pointer.open is not None:
+            known = from_table(_from_bytes(self.storage.read(pointer.open)))
+        overlaid = winners([*known, *tail])
+        return {key: event for key, event in overlaid.items() if not event.life.terminal}
+
+    def base_has_proved_right(self, provider: str, api_base: str) -> bool:
+        """Return whether this base URL has ever led to a recording, or to a recording's own "not ready"."""
+        pointer = self._pointer(provider)
+        tables = [self._read_table(path) for path in self._tail(provider, pointer)]
+        if pointer.state is not None:
+            tables.append(_from_bytes(self.storage.read(pointer.state), columns=["api_base", "outcome"]))
+        proofs = pa.array(["archived", "not_ready"])
+        for table in tables:
+            proved = pc.and_(pc.equal(table["api_base"], api_base), pc.is_in(table["outcome"], value_set=proofs))
+            if pc.any(proved).as_py():
+                return True
+        return False
+
+    def state_table(self, provider: str) -> pa.Table:
+        """Return the winning event of every recording of the provider as a table of :data:`SCHEMA`."""
+        pointer = self._pointer(provider)
+        return self._merged(pointer, self._tail(provider, pointer))
+
+    def events_table(self, provider: str) -> pa.Table:
+        """Return every event of the provider as a table of :data:`SCHEMA`."""
+        listed = [info.path for info in self.storage.list(_events_of(provider))]
+        return pa.concat_tables([self._read_table(path) for path in listed] or [SCHEMA.empty_table()])
+
+    def fold(self, provider: str) -> FoldReport:
+        """Compact the tail into the state. Safe beside any number of writers and readers, and beside another fold."""
+        pointer = self._pointer(provider)
+        tail = self._tail(provider, pointer)
+        if not tail and pointer.state is not None:
+            return self._report(provider, 0, _from_bytes(self.storage.read(pointer.state)))
+        state = self._merged(pointer, tail)
+        generation = pointer.generation + 1
+        stem = f"{_state_folder(provider)}/{generation:010d}-{uuid.uuid4().hex}"
+        open_rows = state.filter(pc.is_in(state["state"], value_set=pa.array(_OPEN_STATE_NAMES)))
+        published = _Pointer(generation, f"{stem}.state.parquet", f"{stem}.open.parquet", f"{stem}.folded.json")
+        folded = sorted({*self._folded(pointer), *tail})
+        self.storage.create(f"{stem}.state.parquet", _to_bytes(state))
+        self.storage.create(f"{stem}.open.parquet", _to_bytes(open_rows))
+        self.storage.create(f"{stem}.folded.json", msgspec.json.encode(folded))
+        self.storage.write(f"{_state_folder(provider)}/{_POINTER}", msgspec.json.encode(published))
+        self._drop_old_generations(provider, generation)
+        return self._report(provider, len(tail), state)
+
+    # -- parts
+
+    def _pointer(self, provider: str) -> _Pointer:
+        path = f"{_state_folder(provider)}/{_POINTER}"
+        if not self.storage.exists(path):
+            return _Pointer()
+        return msgspec.json.decode(self.storage.read(path), type=_Pointer)
+
+    def _folded(self, pointer: _Pointer) -> frozenset[str]:
+        if pointer.folded is None:
+            return frozenset()
+        return frozenset(msgspec.json.decode(self.storage.read(pointer.folded), type=list[str]))
+
+    def _tail(self, provider: str, pointer: _Pointer) -> list[str]:
+        folded = self._folded(pointer)
+        return [info.path for info in self.storage.list(_events_of(provider)) if info.path not in folded]
+
+    def _merged(self, pointer: _Pointer, tail: Sequence[str]) -> pa.Table:
+        events = self._read_events(tail)
+        if pointer.state is not None:
+            former = _from_bytes(self.storage.read(pointer.state))
+            events.extend(from_table(former))
+        merged = winners(events)
+        return to_table(sorted(merged.values(), key=lambda event: (event.day, event.key)))
+
+    def _read_events(self, paths: Iterable[str]) -> list[Event]:
+        return [event for path in paths for event in from_table(self._read_table(path))]
+
+    def _read_table(self, path: str) -> pa.Table:
+        return _from_bytes(self.storage.read(path))
+
+    def _drop_old_generations(self, provider: str, newest: int) -> None:
+        """Readers may still be on the generation before: only older ones go."""
+        for info in self.storage.list(_state_folder(provider)):
+            number = info.path.rpartition("/")[2].partition("-")[0]
+            if number.isdigit() and int(number) <= newest - _KEPT_GENERATIONS:
+                self.storage.delete(info.path)
+
+    @staticmethod
+    def _report(provider: str, new_files: int, state: pa.Table) -> FoldReport:
+        is_open = pc.is_in(state["state"], value_set=pa.array(_OPEN_STATE_NAMES))
+        return FoldReport(provider, new_files, state.num_rows, pc.sum(is_open).as_py() or 0)
+
+
+@dataclass(slots=True)
+class EventBuffer:
+    """Collects the events of a run and appends them in batches, so that a killed run loses at most one batch of *reports*.
+
+    What such a run had published is found again by its recordings (see ``adopted``). Thread-safe.
+
+    Args:
+        ledger: where the events go.
+        now: UTC clock, for the file names.
+        monotonic: seconds, for the age of the oldest unwritten event.
+    """
+
+    ledger: Ledger
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    batch: int = 64
+    max_age: float = 1.0
+    _events: list[Event] = field(default_factory=list[Event])
+    _oldest: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, event: Event) -> None:
+        """Take one event; writes the batch when it is full or old."""
+        with self._lock:
+            if not self._events:
+                self._oldest = self.monotonic()
+            self._events.append(event)
+            if len(self._events) >= self.batch or self.monotonic() - self._oldest >= self.max_age:
+                self._write()
+
+    def flush(self) -> None:
+        """Write what is left."""
+        with self._lock:
+            self._write()
+
+    def _write(self) -> None:
+        if self._events:
+            self.ledger.append(self._events, self.now())
+            self._events = []
+
+
+def _events_of(provider: str) -> str:
+    return f"{names.EVENTS}/provider={provider}"
+
+
+def _state_folder(provider: str) -> str:
+    return f"{names.STATES}/provider={provider}"
+
+
+def _to_bytes(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _from_bytes(
+    data: bytes, *, columns: list[str] | None = None, filters: list[tuple[str, str, object]] | None = None
+) -> pa.Table:
+    """Read a Parquet file of :data:`SCHEMA`; columns that it lacks (an older version wrote it) come as nulls."""
+    table = pq.read_table(io.BytesIO(data), columns=columns, filters=filters, partitioning=None)
+    wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+    present = [
+        table[name].cast(wanted.field(name).type)
+        if name in table.column_names
+        else pa.nulls(table.num_rows, wanted.field(name).type)
+        for name in wanted.names
+    ]
+    return pa.Table.from_arrays(present, schema=wanted)

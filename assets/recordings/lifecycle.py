@@ -1,0 +1,266 @@
+"""The life of a recording as one pure function: (state, outcome, now, policy) -> state.
+
+::
+
+    pending -> archived                       the good way
+    pending -> not_ready -> ... -> archived   asked too early: 409, 503, a fresh 404
+    pending -> absent | purged                the provider says that there is none (after a grace period), or removed it
+    pending -> blocked -> ...                 the operator's fault: asked again slowly, no attempt spent
+    ...     -> failed                         an attempt limit or the deadline is passed: re-queued by hand
+
+``archived`` is absorbing for ever. ``absent``, ``purged`` and ``failed`` are left only by ``requeued``.
+Nothing here asks the clock or throws dice: time is a parameter, and the jitter of a backoff is a hash of the recording.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from resources.model import RecordingKey
+from resources.settings import Settings
+
+
+class State(StrEnum):
+    """Where a recording is in its life."""
+
+    PENDING = "pending"
+    NOT_READY = "not_ready"
+    BLOCKED = "blocked"
+    ARCHIVED = "archived"
+    ABSENT = "absent"
+    PURGED = "purged"
+    FAILED = "failed"
+
+
+TERMINAL_STATES = frozenset({State.ARCHIVED, State.ABSENT, State.PURGED, State.FAILED})
+OPEN_STATES = frozenset(State) - TERMINAL_STATES
+
+
+class Outcome(StrEnum):
+    """What was learnt of a recording at one moment: the last column of every event."""
+
+    DISCOVERED = "discovered"
+    """Its execution was seen for the first time."""
+    ENDED = "ended"
+    """Its execution reached a terminal status, so that the recording may be asked for."""
+    ARCHIVED = "archived"
+    """It was transferred, verified and published."""
+    ADOPTED = "adopted"
+    """It was found published by a run that died before it could say so."""
+    NOT_READY = "not_ready"
+    NOT_CONFIGURED = "not_configured"
+    """Kataven's 503 "playback not configured": asked again, slowly."""
+    ABSENT = "absent"
+    PURGED = "purged"
+    BLOCKED = "blocked"
+    """401, 403, a bad account or base URL."""
+    REFUSED = "refused"
+    """The media address is not one that the settings allow."""
+    RATE_LIMITED = "rate_limited"
+    EXPIRED = "expired"
+    """Every fresh link of this attempt lapsed before it was used."""
+    TRANSIENT = "transient"
+    STORAGE_FAULT = "storage_fault"
+    NOT_MEDIA = "not_media"
+    UNEXPECTED = "unexpected"
+    REQUEUED = "requeued"
+    """An operator asked for it again."""
+
+
+NOT_ATTEMPTS = frozenset({Outcome.DISCOVERED, Outcome.ENDED, Outcome.REQUEUED})
+"""Outcomes that are facts about the execution or an order, not tries to archive."""
+
+SPENDS_ATTEMPT = frozenset(
+    {
+        Outcome.ARCHIVED,
+        Outcome.NOT_READY,
+        Outcome.NOT_CONFIGURED,
+        Outcome.ABSENT,
+        Outcome.PURGED,
+        Outcome.TRANSIENT,
+        Outcome.NOT_MEDIA,
+        Outcome.UNEXPECTED,
+    }
+)
+"""Outcomes that say something about the recording itself; the others are about us, our settings or our pace."""
+
+_SUSPECT = frozenset({Outcome.NOT_MEDIA, Outcome.UNEXPECTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How patient the archive is. All values are settings; durations are in seconds unless named otherwise."""
+
+    base: float = 60.0
+    slow: float = 3600.0
+    maximum: float = 6 * 3600.0
+    attempt_limit: int = 50
+    suspect_limit: int = 5
+    deadline: timedelta = timedelta(days=14)
+    absent_grace: float = 24 * 3600.0
+    blocked_recheck: float = 900.0
+    jitter: float = 0.2
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Policy:
+        """Return the policy that the operator chose."""
+        return cls(
+            base=settings.retry_base_seconds,
+            slow=settings.retry_slow_seconds,
+            maximum=max(settings.retry_max_seconds, settings.retry_slow_seconds),
+            attempt_limit=settings.retry_attempt_limit,
+            deadline=timedelta(days=settings.retry_deadline_days),
+            absent_grace=settings.absent_grace_seconds,
+            blocked_recheck=settings.blocked_recheck_seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """The part of a recording's record that the lifecycle decides.
+
+    Attributes:
+        attempts: tries so far that said something about the recording; never goes down.
+        attempts_before: ``attempts`` at the last requeue; the limits count from there.
+        suspects: bodies or answers in this epoch that were no recording; a few are enough for a dead letter.
+        epoch: how often an operator has requeued it.
+        next_attempt_at: UTC; None while it waits for its execution to end, and in terminal states.
+        eligible_since: UTC moment since when it could be asked for; the deadline counts from there.
+        ended_at: UTC end of its execution, or None when it is unknown.
+    """
+
+    state: State = State.PENDING
+    attempts: int = 0
+    attempts_before: int = 0
+    suspects: int = 0
+    epoch: int = 0
+    next_attempt_at: datetime | None = None
+    eligible_since: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def terminal(self) -> bool:
+        """True when nothing but a requeue (or nothing at all) leaves this state."""
+        return self.state in TERMINAL_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One outcome, with what the other side said about time.
+
+    Attributes:
+        retry_after: seconds that it asked us to wait, or None.
+        execution_ended: for ``discovered``: True when the execution has ended.
+        ended_at: for ``discovered`` and ``ended``: UTC end of the execution, if it is known.
+    """
+
+    outcome: Outcome
+    retry_after: float | None = None
+    execution_ended: bool = True
+    ended_at: datetime | None = None
+
+
+def transition(life: Life | None, fact: Fact, now: datetime, policy: Policy, key: RecordingKey) -> Life:
+    """Return the life after ``fact``, learnt at ``now``.
+
+    Args:
+        life: what was known before; None for a recording that was never heard of.
+        fact: what was learnt.
+        now: UTC.
+        policy: the operator's patience.
+        key: whose jitter it is.
+    """
+    life = life or Life()
+    outcome = fact.outcome
+    if life.state is State.ARCHIVED:
+        return life
+    if outcome is Outcome.REQUEUED:
+        return _requeued(life, now)
+    if outcome in (Outcome.ARCHIVED, Outcome.ADOPTED):
+        return _finished(life, State.ARCHIVED, outcome)
+    if life.terminal:
+        return life
+    if outcome is Outcome.PURGED:
+        return _finished(life, State.PURGED, outcome)
+    if outcome in (Outcome.DISCOVERED, Outcome.ENDED):
+        return _seen(life, fact, now)
+    if outcome in (Outcome.BLOCKED, Outcome.REFUSED):
+        pause = max(policy.blocked_recheck, fact.retry_after or 0.0)
+        return replace(life, state=State.BLOCKED, next_attempt_at=now + timedelta(seconds=pause))
+    return _unsuccessful(life, fact, now, policy, key)
+
+
+def is_due(life: Life, now: datetime) -> bool:
+    """Return whether the recording should be asked for at ``now``."""
+    return not life.terminal and life.next_attempt_at is not None and life.next_attempt_at <= now
+
+
+def backoff(tries: int, base: float, policy: Policy, key: RecordingKey) -> timedelta:
+    """Return the pause after the ``tries``-th unsuccessful try: doubling, capped, with a jitter that the key decides.
+
+    The jitter spreads recordings that failed together; being a hash, it makes the same history give the same times.
+    """
+    pause = min(policy.maximum, base * 2.0 ** min(max(tries - 1, 0), 32))
+    digest = hashlib.blake2b(f"{key}:{tries}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    unit = int.from_bytes(digest) / 2**64
+    return timedelta(seconds=pause * (1.0 + policy.jitter * (2.0 * unit - 1.0)))
+
+
+def _seen(life: Life, fact: Fact, now: datetime) -> Life:
+    ended_at = fact.ended_at or life.ended_at
+    if not fact.execution_ended or life.eligible_since is not None:
+        return replace(life, ended_at=ended_at)
+    return replace(life, ended_at=ended_at, eligible_since=now, next_attempt_at=now)
+
+
+def _finished(life: Life, state: State, outcome: Outcome) -> Life:
+    spent = 1 if outcome in SPENDS_ATTEMPT else 0
+    return replace(life, state=state, attempts=life.attempts + spent, next_attempt_at=None)
+
+
+def _requeued(life: Life, now: datetime) -> Life:
+    return replace(
+        life,
+        state=State.PENDING,
+        attempts_before=life.attempts,
+        suspects=0,
+        epoch=life.epoch + 1,
+        next_attempt_at=now,
+        eligible_since=now,
+    )
+
+
+def _unsuccessful(life: Life, fact: Fact, now: datetime, policy: Policy, key: RecordingKey) -> Life:
+    outcome = fact.outcome
+    spent = 1 if outcome in SPENDS_ATTEMPT else 0
+    life = replace(
+        life,
+        attempts=life.attempts + spent,
+        suspects=life.suspects + (outcome in _SUSPECT),
+        # The operator's time to mend a key or a setting does not count against the recording.
+        eligible_since=now if life.state is State.BLOCKED else life.eligible_since or now,
+    )
+    if outcome is Outcome.ABSENT and _old_enough(life, now, policy):
+        return replace(life, state=State.ABSENT, next_attempt_at=None)
+    tries = life.attempts - life.attempts_before
+    if tries >= policy.attempt_limit or life.suspects >= policy.suspect_limit or _late(life, now, policy):
+        return replace(life, state=State.FAILED, next_attempt_at=None)
+    base = policy.slow if outcome is Outcome.NOT_CONFIGURED else policy.base
+    pause = max(backoff(max(tries, 1), base, policy, key), timedelta(seconds=fact.retry_after or 0.0))
+    waiting = outcome in (Outcome.NOT_READY, Outcome.NOT_CONFIGURED, Outcome.ABSENT)
+    state = State.NOT_READY if waiting else (State.PENDING if life.state is State.BLOCKED else life.state)
+    return replace(life, state=state, next_attempt_at=now + pause)
+
+
+def _old_enough(life: Life, now: datetime, policy: Policy) -> bool:
+    """A provider's "there is none" counts only some time after the execution: uploads lag behind the end of a run."""
+    since = life.ended_at or life.eligible_since or now
+    return now - since >= timedelta(seconds=policy.absent_grace)
+
+
+def _late(life: Life, now: datetime, policy: Policy) -> bool:
+    return life.eligible_since is not None and now - life.eligible_since > policy.deadline
+

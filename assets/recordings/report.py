@@ -1,0 +1,70 @@
+"""What a run did, for Dagster metadata, the command line and the asset checks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date
+
+from assets.recordings.lifecycle import Outcome, State
+
+WORST_ERRORS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One recording that did not get archived this time."""
+
+    execution_id: str
+    leg: str
+    state: State
+    outcome: Outcome
+    http_status: int | None
+    detail: str
+
+
+_WORST_FIRST = (State.FAILED, State.BLOCKED, State.PENDING, State.NOT_READY, State.ABSENT, State.PURGED)
+
+
+@dataclass(slots=True)
+class DayReport:
+    """What happened to the recordings of one partition.
+
+    Attributes:
+        provider, day: which partition.
+        known: recordings in the ledger.
+        already_archived: of these, archived before this run: not asked for again.
+        due: recordings that were taken up.
+        states: the states that the due ones are in now.
+        bytes, seconds: stored by this run, and the time that it took.
+        links: how many presigned URLs were asked for.
+        faults: the due ones that are not archived now.
+        dry_run: True when nothing was asked or written.
+    """
+
+    provider: str
+    day: date
+    known: int = 0
+    already_archived: int = 0
+    due: int = 0
+    states: Counter[State] = field(default_factory=Counter[State])
+    bytes: int = 0
+    seconds: float = 0.0
+    links: int = 0
+    faults: list[Fault] = field(default_factory=list[Fault])
+    dry_run: bool = False
+
+    @property
+    def megabytes_per_second(self) -> float:
+        """Stored bytes over the run's seconds, in MB (10**6) a second."""
+        return self.bytes / 1e6 / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def went_wrong(self) -> int:
+        """Recordings that need a person: dead letters, and those that the settings block."""
+        return self.states[State.FAILED] + self.states[State.BLOCKED]
+
+    @property
+    def worst(self) -> list[Fault]:
+        """The faults that a person should see first, at most :data:`WORST_ERRORS`."""
+        return sorted(self.faults, key=lambda fault: _WORST_FIRST.index(fault.state))[:WORST_ERRORS]

@@ -1,0 +1,73 @@
+"""The sidecar: the facts of one archived copy, as JSON beside it. No URL stands in it."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date, datetime
+
+import msgspec
+
+from assets.recordings import names
+from assets.recordings.events import Copy
+from resources.model import Leg, RecordingKey
+from resources.storage import ArchiveStorage
+
+FORMAT = 1
+
+
+class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
+    """The facts of a copy. With the recordings and events, enough to make everything else again.
+
+    Attributes:
+        format: version of this layout.
+        provider, execution_id, leg, date: which recording; the id verbatim.
+        path: of the copy, relative to the archive root.
+        bytes, sha256: of the copy.
+        content_type: detected from the bytes; ``declared_type`` is what the media host said.
+        etag, last_modified: of the media host, if it said them.
+        archived_at, run_id, attempts: when, by which run and at which try.
+        adopted: True when a run that died had published the copy, and a later one wrote down its facts.
+    """
+
+    format: int = FORMAT
+    provider: str
+    execution_id: str
+    leg: str
+    date: date
+    path: str
+    bytes: int
+    sha256: str
+    content_type: str
+    declared_type: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    archived_at: datetime
+    run_id: str
+    attempts: int
+    adopted: bool = False
+
+
+def write_sidecar(storage: ArchiveStorage, sidecar: Sidecar) -> Copy:
+    """Write the sidecar (atomically; again is harmless) and return the copy that it describes."""
+    key_path = names.sidecar_path(sidecar.provider, sidecar.date, sidecar.execution_id, Leg(sidecar.leg))
+    data = msgspec.json.format(msgspec.json.encode(sidecar), indent=2) + b"\n"
+    storage.write(key_path, data)
+    return _copy(sidecar, data)
+
+
+def read_sidecar(storage: ArchiveStorage, key: RecordingKey, day: date) -> tuple[Sidecar, Copy] | None:
+    """Return the sidecar of a recording, or None when there is none, or none that can be read."""
+    path = names.sidecar_path(key.provider, day, key.execution_id, key.leg)
+    if not storage.exists(path):
+        return None
+    data = storage.read(path)
+    try:
+        sidecar = msgspec.json.decode(data, type=Sidecar)
+    except msgspec.DecodeError:
+        return None
+    return sidecar, _copy(sidecar, data)
+
+
+def _copy(sidecar: Sidecar, data: bytes) -> Copy:
+    return Copy(sidecar.path, sidecar.bytes, sidecar.sha256, sidecar.content_type, hashlib.sha256(data).hexdigest())
+

@@ -1,0 +1,67 @@
+"""What all commands share: exit codes, JSON or words, and the date arguments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+EXIT_FAILED = 1
+EXIT_SETTINGS = 2
+EXIT_NEEDS_A_PERSON = 3
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+class UtcDay(click.ParamType[date]):
+    """A command-line argument that is a UTC day, YYYY-MM-DD."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Return the day, or fail with what was expected."""
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a day: write it as 2026-11-20", param, ctx)
+
+
+UTC_DAY = UtcDay()
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print one JSON document on stdout, and nothing else."""
+    click.echo(json.dumps(document, indent=2, default=_plain, sort_keys=True))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+    """Print a table for people."""
+    table = Table(*columns, title=title, box=box.SIMPLE, title_justify="left")
+    for row in rows:
+        table.add_row(*("" if value is None else _words(value) for value in row))
+    console.print(table)
+
+
+def megabytes(count: int) -> str:
+    """Return a length in MB (10**6 bytes), for people."""
+    return f"{count / 1e6:,.1f} MB"
+
+
+def _words(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    return str(value)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    return str(value)

@@ -1,0 +1,50 @@
+"""``recording-archive query "SQL"``: ask the catalog."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+import duckdb
+
+from assets.catalog.publication import local_catalog
+from pipelines.cli.output import print_json, print_table
+from resources.archive import open_archive
+from resources.errors import ArchiveError
+from resources.redaction import redact
+
+
+@click.command()
+@click.argument("sql")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document: columns and rows.")
+def query(sql: str, as_json: bool) -> None:
+    """Run SQL on the published catalog, read-only.
+
+    Raises:
+        StorageError: no catalog has been published yet.
+        ArchiveError: DuckDB refuses the SQL; its message says why.
+    """
+    archive = open_archive()
+    with tempfile.TemporaryDirectory(prefix="recording-archive-") as folder:
+        columns, rows = ask(local_catalog(archive.storage, Path(folder)), sql)
+    if as_json:
+        print_json({"columns": columns, "rows": [dict(zip(columns, row, strict=True)) for row in rows]})
+    else:
+        print_table(columns, rows)
+
+
+def ask(catalog: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Return the columns and rows that ``sql`` gives on a catalog file.
+
+    Raises:
+        ArchiveError: DuckDB refuses it.
+    """
+    try:
+        with duckdb.connect(str(catalog), read_only=True) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            found = connection.execute(sql)
+            return [item[0] for item in found.description or []], found.fetchall()
+    except duckdb.Error as error:
+        raise ArchiveError(redact(str(error))) from None

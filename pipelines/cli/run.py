@@ -1,0 +1,163 @@
+"""``recording-archive run``: read executions, archive what is due, publish the catalog; the same jobs as in the UI."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from assets.recordings.ledger import Ledger
+from assets.recordings.queue import DayRange, open_days, ranges_of
+from pipelines.cli.output import (
+    EXIT_FAILED,
+    EXIT_NEEDS_A_PERSON,
+    UTC_DAY,
+    console,
+    megabytes,
+    print_json,
+    print_table,
+)
+from pipelines.definitions import build_definitions
+from pipelines.execution import JobResult, Launcher
+from pipelines.instance import dagster_home, open_instance
+from resources.archive import Archive, is_on, open_archive, provider_spec
+from resources.dagster_archive import ArchiveResource
+from resources.errors import SettingsError
+from resources.providers.registry import PROVIDERS
+from resources.settings import Settings, load_settings
+
+ALL = "all"
+_STATES = ("archived", "not_ready", "pending", "absent", "purged", "blocked", "failed")
+
+
+@click.command()
+@click.argument("provider", type=click.Choice([ALL, *PROVIDERS]), default=ALL)
+@click.option("--date", "day", type=UTC_DAY, help="One UTC day. Default: the open partitions, as the schedule takes them.")
+@click.option("--from", "first", type=UTC_DAY, help="First UTC day of a range.")
+@click.option("--to", "last", type=UTC_DAY, help="Last UTC day of a range, included.")
+@click.option("--only", "only", multiple=True, metavar="ID", help="Only this execution id (repeatable), due or not.")
+@click.option("--retry-failed", is_flag=True, help="Also what ended without a copy: failed, absent, purged, blocked.")
+@click.option("--dry-run", is_flag=True, help="Read executions, but ask for no recording.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def run(
+    provider: str,
+    day: date | None,
+    first: date | None,
+    last: date | None,
+    only: Sequence[str],
+    retry_failed: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Read the executions of PROVIDER (or all) and archive their recordings.
+
+    Raises:
+        SettingsError: no provider has a key, the chosen one is off, or the days make no sense.
+    """
+    settings = load_settings()
+    names = _providers(provider, settings)
+    config: dict[str, Any] = {"execution_ids": list(only), "retry_failed": retry_failed, "dry_run": dry_run}
+    archive = open_archive(settings)
+    chosen = {name: _spans(archive, name, day, first, last) for name in names}
+    with _progress(show=not as_json and console.is_terminal) as watch:
+        resource = ArchiveResource().watched(watch)
+        with open_instance(dagster_home()) as instance:
+            launcher = Launcher(build_definitions(settings, resource), instance)
+            for name in names:
+                for span in chosen[name]:
+                    launcher.archive(name, span, config)
+            launcher.publish()
+    counts = {name: _counts(archive, name, chosen[name]) for name in names}
+    archive.close()
+    _report(launcher.runs, counts, as_json=as_json)
+    raise SystemExit(exit_code(launcher.runs))
+
+
+def exit_code(runs: Sequence[JobResult]) -> int:
+    """Return the exit code of a set of runs."""
+    if any(not result.success for result in runs):
+        return EXIT_FAILED
+    if any(check for result in runs for check in result.failed_checks if "went_wrong" in check or "blocked" in check):
+        return EXIT_NEEDS_A_PERSON
+    return 0
+
+
+def _providers(provider: str, settings: Settings) -> list[str]:
+    if provider != ALL:
+        spec = provider_spec(provider)
+        if not is_on(spec, settings):
+            msg = f"{provider} is off: {spec.key_setting} is not set. Set it in the environment or in .env (see .env.example)."
+            raise SettingsError(msg)
+        return [provider]
+    names = [name for name, spec in PROVIDERS.items() if is_on(spec, settings)]
+    off = {name: spec.key_setting for name, spec in PROVIDERS.items() if name not in names}
+    if not names:
+        msg = f"no provider has a key: set {', '.join(off.values())} in the environment or in .env (see .env.example)."
+        raise SettingsError(msg)
+    for name, key in off.items():
+        click.echo(f"{name} is off: {key} is not set", err=True)
+    return names
+
+
+def _spans(archive: Archive, provider: str, day: date | None, first: date | None, last: date | None) -> list[DayRange]:
+    if day is not None and (first or last):
+        raise click.UsageError("--date goes alone; a range is --from and --to")
+    settings = archive.settings
+    start, today = date.fromisoformat(settings.archive_start_date), archive.runtime.now().date()
+    if day is None and first is None and last is None:
+        events = Ledger(archive.storage).read_open(provider).values()
+        days = open_days(events, today, first=start, reread_days=settings.archive_reread_days, old_ones_too=True)
+        return ranges_of(days)
+    low, high = (day, day) if day is not None else (first or start, last or today)
+    if low > high:
+        raise click.UsageError(f"--from {low} is after --to {high}")
+    if low < start or high > today:
+        msg = f"{low}..{high} is outside the partitions {start}..{today} (ARCHIVE_START_DATE to today, UTC)"
+        raise SettingsError(msg)
+    return [DayRange(low, high)]
+
+
+def _counts(archive: Archive, provider: str, spans: Sequence[DayRange]) -> dict[str, int]:
+    ledger = Ledger(archive.storage)
+    events = [event for span in spans for day in span.days for event in ledger.read_day(provider, day).values()]
+    counted = Counter(event.life.state.value for event in events)
+    stored = sum(event.copy.bytes for event in events if event.copy is not None)
+    return {**{state: counted[state] for state in _STATES}, "bytes": stored}
+
+
+def _report(runs: Sequence[JobResult], counts: dict[str, dict[str, int]], *, as_json: bool) -> None:
+    failures = [text for result in runs for text in result.failures]
+    checks = [text for result in runs for text in result.failed_checks]
+    if as_json:
+        print_json({"providers": counts, "failures": failures, "failed_checks": checks, "runs": [r.run_id for r in runs]})
+        return
+    rows = [[name, *(count[state] for state in _STATES), megabytes(count["bytes"])] for name, count in counts.items()]
+    print_table(["provider", *_STATES, "stored"], rows)
+    for text in failures:
+        click.echo(f"failed: {text}", err=True)
+    for text in checks:
+        click.echo(f"check: {text}", err=True)
+
+
+@contextmanager
+def _progress(*, show: bool) -> Generator[Any]:
+    if not show:
+        yield lambda _provider, _state, _size: None
+        return
+    bar = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console)
+    tasks: dict[str, Any] = {}
+
+    def watch(provider: str, state: str, size: int) -> None:
+        if provider not in tasks:
+            tasks[provider] = bar.add_task(provider, total=None)
+        bar.update(tasks[provider], advance=1, description=f"{provider} {state} {megabytes(size)}")
+
+    with bar:
+        yield watch
+
+

@@ -1,0 +1,55 @@
+"""``recording-archive status``: where every recording stands, from the ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import pyarrow.compute as pc
+
+from assets.recordings.ledger import Ledger
+from assets.recordings.queue import queue_of
+from pipelines.cli.output import EXIT_NEEDS_A_PERSON, megabytes, print_json, print_table
+from resources.archive import Archive, is_on, open_archive
+from resources.providers.registry import PROVIDERS
+
+_STATES = ("archived", "not_ready", "pending", "absent", "purged", "blocked", "failed")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def status(as_json: bool) -> None:
+    """Show how many recordings are in each state, what is due, and what needs a person (then exits with 3)."""
+    archive = open_archive()
+    lanes = {name: _lane(archive, name) for name in PROVIDERS}
+    if as_json:
+        print_json({"archive_root": archive.storage.url, "providers": lanes})
+    else:
+        click.echo(f"archive: {archive.storage.url}")
+        rows = [
+            [name, *(lane["states"][state] for state in _STATES), megabytes(lane["bytes"]), lane["due"], lane["next_attempt_at"]]
+            for name, lane in lanes.items()
+        ]
+        print_table(["provider", *_STATES, "stored", "due now", "next attempt"], rows)
+        for name, spec in PROVIDERS.items():
+            if not is_on(spec, archive.settings):
+                click.echo(f"{name} is off: {spec.key_setting} is not set")
+    if any(lane["states"]["failed"] or lane["states"]["blocked"] for lane in lanes.values()):
+        click.echo("some recordings need a person: see recordings.last_outcome and recording_attempts.detail", err=True)
+        raise SystemExit(EXIT_NEEDS_A_PERSON)
+
+
+def _lane(archive: Archive, provider: str) -> dict[str, Any]:
+    ledger = Ledger(archive.storage)
+    table = ledger.state_table(provider)
+    counted = {row["values"]: row["counts"] for row in pc.value_counts(table["state"]).to_pylist()}
+    queue = queue_of(ledger.read_open(provider).values(), archive.runtime.now())
+    archived = table.filter(pc.equal(table["state"], "archived"))
+    return {
+        "on": is_on(PROVIDERS[provider], archive.settings),
+        "states": {state: counted.get(state, 0) for state in _STATES},
+        "bytes": pc.sum(archived["bytes"]).as_py() or 0,
+        "due": sum(queue.due.values()),
+        "next_attempt_at": queue.next_at,
+        "waiting_for_their_execution": queue.running,
+    }

@@ -1,0 +1,63 @@
+"""The jobs: what a schedule, a sensor or a person in the UI launches. All run in one process: concurrency is inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from assets.catalog.asset import CATALOG_KEY
+from resources.providers.protocol import ProviderSpec
+
+PROVIDER_TAG = "recording_archive/provider"
+
+
+def archive_job_name(provider: str) -> str:
+    """Return the name of the job that reads executions and archives recordings."""
+    return f"{provider}_archive"
+
+
+def retry_job_name(provider: str) -> str:
+    """Return the name of the job that archives the recordings that are due, without reading executions."""
+    return f"{provider}_retry"
+
+
+CATALOG_JOB = "catalog"
+
+
+def build_jobs(specs: Sequence[ProviderSpec], partitions: dg.PartitionsDefinition[str]) -> list[dg.UnresolvedAssetJobDefinition]:
+    """Return the two jobs of each provider, and the one that publishes the catalog."""
+    jobs: list[dg.UnresolvedAssetJobDefinition] = []
+    for spec in specs:
+        executions, recordings = dg.AssetKey([spec.name, "executions"]), dg.AssetKey([spec.name, "recordings"])
+        jobs.append(
+            dg.define_asset_job(
+                archive_job_name(spec.name),
+                selection=dg.AssetSelection.assets(executions, recordings),
+                partitions_def=partitions,
+                executor_def=dg.in_process_executor,
+                tags={PROVIDER_TAG: spec.name},
+                description=f"Read the {spec.title} executions of the chosen days and archive the recordings that are due. "
+                "Config of recordings: execution_ids (only these), retry_failed (also what ended without a copy), dry_run.",
+            )
+        )
+        jobs.append(
+            dg.define_asset_job(
+                retry_job_name(spec.name),
+                selection=dg.AssetSelection.assets(recordings),
+                partitions_def=partitions,
+                executor_def=dg.in_process_executor,
+                tags={PROVIDER_TAG: spec.name},
+                description=f"Archive the {spec.title} recordings that are due in the chosen days, without reading executions "
+                "again. The retry sensor launches it. Config as for the archive job.",
+            )
+        )
+    jobs.append(
+        dg.define_asset_job(
+            CATALOG_JOB,
+            selection=dg.AssetSelection.assets(CATALOG_KEY),
+            executor_def=dg.in_process_executor,
+            description="Fold the ledger and publish archive.duckdb.",
+        )
+    )
+    return jobs
