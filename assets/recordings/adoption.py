@@ -12,7 +12,7 @@ from assets.recordings.sidecar import Sidecar, read_sidecar, write_sidecar
 from resources.errors import NotMediaError, Subject
 from resources.model import RecordingKey
 from resources.storage import ArchiveStorage
-from resources.transfer import HEAD_BYTES, detect
+from resources.transfer.signature import SIGNATURE_BYTES, detect
 
 _CHUNK = 1024 * 1024
 
@@ -48,7 +48,7 @@ def adopt(storage: ArchiveStorage, event: Event, path: str, run_id: str, now: da
     digest, size, head = hashlib.sha256(), 0, b""
     with storage.open(path) as stream:
         while chunk := stream.read(_CHUNK):
-            head = head or chunk[:HEAD_BYTES]
+            head = head or chunk[:SIGNATURE_BYTES]
             digest.update(chunk)
             size += len(chunk)
     container = detect(head)

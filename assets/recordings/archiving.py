@@ -210,7 +210,7 @@ class _DayRun:
 
     def _retrying(self) -> tenacity.Retrying:
         settings = self.archive.settings
-        doubling = tenacity.wait_exponential_jitter(initial=0.5, max=30)
+        doubling = tenacity.wait_exponential(multiplier=0.5, max=30) + tenacity.wait_random(0, 0.5)
 
         def wait(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None

@@ -129,7 +129,7 @@ class Life:
         epoch: how often an operator has requeued it.
         next_attempt_at: UTC; None while it waits for its execution to end, and in terminal states.
         eligible_since: UTC moment since when it could be asked for; the deadline counts from there.
-        ended_at: UTC end of its execution, or None when it is unknown.
+        ended_at: UTC end of its execution; where the provider does not say it, when the archive first saw it ended.
     """
 
     state: State = State.PENDING
@@ -213,7 +213,7 @@ def _seen(life: Life, fact: Fact, now: datetime) -> Life:
     ended_at = fact.ended_at or life.ended_at
     if not fact.execution_ended or life.eligible_since is not None:
         return replace(life, ended_at=ended_at)
-    return replace(life, ended_at=ended_at, eligible_since=now, next_attempt_at=now)
+    return replace(life, ended_at=ended_at or now, eligible_since=now, next_attempt_at=now)
 
 
 def _finished(life: Life, state: State, outcome: Outcome) -> Life:

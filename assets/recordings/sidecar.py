@@ -9,6 +9,7 @@ import msgspec
 
 from assets.recordings import names
 from assets.recordings.events import Copy
+from resources.errors import AlreadyStoredError
 from resources.model import Leg, RecordingKey
 from resources.storage import ArchiveStorage
 
@@ -48,10 +49,21 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_sidecar(storage: ArchiveStorage, sidecar: Sidecar) -> Copy:
-    """Write the sidecar (atomically; again is harmless) and return the copy that it describes."""
-    key_path = names.sidecar_path(sidecar.provider, sidecar.date, sidecar.execution_id, Leg(sidecar.leg))
+    """Write the sidecar, once, and return the copy that the stored one describes. Again is harmless.
+
+    Where another run has written one for the same bytes, that one stays: both runs then tell the ledger the same. One that describes
+    other bytes is out of date, and replaced.
+    """
+    key = RecordingKey(sidecar.provider, sidecar.execution_id, Leg(sidecar.leg))
+    path = names.sidecar_path(sidecar.provider, sidecar.date, sidecar.execution_id, key.leg)
     data = msgspec.json.format(msgspec.json.encode(sidecar), indent=2) + b"\n"
-    storage.write(key_path, data)
+    try:
+        storage.create(path, data)
+    except AlreadyStoredError:
+        known = read_sidecar(storage, key, sidecar.date)
+        if known is not None and (known[0].path, known[0].sha256) == (sidecar.path, sidecar.sha256):
+            return known[1]
+        storage.write(path, data)
     return _copy(sidecar, data)
 
 
