@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,7 @@ import dagster as dg
 from assets.recordings.queue import DayRange
 from pipelines.in_flight import range_of_tags, request
 from pipelines.jobs import CATALOG_JOB, archive_job_name, retry_job_name
+from resources.dagster_archive import ArchiveResource
 from resources.redaction import redact
 
 _QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -38,6 +40,7 @@ class Launcher:
 
     definitions: dg.Definitions
     instance: dg.DagsterInstance
+    archive_resource: ArchiveResource
     runs: list[JobResult] = field(default_factory=list[JobResult])
 
     def archive(self, provider: str, span: DayRange, config: Mapping[str, Any] | None = None) -> JobResult:
@@ -56,17 +59,26 @@ class Launcher:
         """Evaluate a sensor as the daemon does, and run what it asks for."""
         repository = self.definitions.get_repository_def()
         sensor = repository.get_sensor_def(name)
-        with dg.build_sensor_context(instance=self.instance, repository_def=repository, sensor_name=name) as context:
-            requests = sensor.evaluate_tick(context).run_requests or []
+        given = {"archive": self.archive_resource}
+        context = dg.build_sensor_context(
+            instance=self.instance, repository_def=repository, sensor_name=name, resources=given
+        )
+        requests = sensor.evaluate_tick(context).run_requests or []
         return [self._fulfil(sensor.job_name, asked) for asked in requests]
 
-    def tick_schedule(self, name: str, context: dg.ScheduleEvaluationContext) -> Sequence[JobResult]:
-        """Evaluate a schedule as the daemon does, and run what it asks for."""
+    def tick_schedule(self, name: str, moment: datetime) -> Sequence[JobResult]:
+        """Evaluate a schedule as the daemon does at ``moment`` (UTC), and run what it asks for."""
+        given = {"archive": self.archive_resource}
+        context = dg.build_schedule_context(instance=self.instance, scheduled_execution_time=moment, resources=given)
         schedule = self.definitions.get_repository_def().get_schedule_def(name)
         requests = schedule.evaluate_tick(context).run_requests or []
         return [self._fulfil(schedule.job_name, asked) for asked in requests]
 
-    def _fulfil(self, job: str, asked: dg.RunRequest) -> JobResult:
+    def _fulfil(self, job: str | None, asked: dg.RunRequest) -> JobResult:
+        job = asked.job_name or job
+        if job is None:
+            msg = f"a request without a job: {asked.run_key}"
+            raise ValueError(msg)
         tags = dict(asked.tags)
         if asked.partition_key is not None:
             tags["dagster/partition"] = asked.partition_key

@@ -1,7 +1,5 @@
 """The hourly schedules: read the open partitions of each provider again, and archive what is due in them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import UTC, date
 

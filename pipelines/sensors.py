@@ -1,7 +1,5 @@
 """The sensors: come back for recordings that are due, and publish the catalog when something was made."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

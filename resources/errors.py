@@ -82,7 +82,7 @@ class RecordingError(ArchiveError):
     ) -> None:
         self.subject = subject
         self.detail = detail
-        self.http_status = http_status
+        self.http_status = None if http_status is None else int(http_status)
         self.retry_after = retry_after
         super().__init__(subject, detail, http_status)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -43,7 +42,6 @@ class Settings(BaseSettings):
 
     # -- the archive
     archive_root: str = "./archive"
-    catalog_path: Path | None = None
 
     # -- media
     media_allowed_hosts: CommaList = ()
@@ -98,7 +96,7 @@ class Settings(BaseSettings):
         return tuple(key.get_secret_value() for key in keys if key is not None)
 
 
-def load_settings(env_file: Path | str | None = ".env", **overrides: object) -> Settings:
+def load_settings(env_file: str | None = ".env", **overrides: object) -> Settings:
     """Read the settings and have their secrets redacted from now on.
 
     Args:

@@ -1,8 +1,7 @@
 """The ``catalog`` asset: a thin Dagster shell around :mod:`assets.catalog.publication`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -26,10 +25,10 @@ def build_catalog_asset(specs: Sequence[ProviderSpec], upstream: Sequence[dg.Ass
         kinds={"duckdb"},
         description="archive.duckdb: one file for analysts, replaced in one step, open to any number of readers while runs write.",
     )
-    def catalog(context: dg.AssetExecutionContext, archive: ArchiveResource) -> dg.MaterializeResult[None]:
+    def catalog(context: dg.AssetExecutionContext, archive: ArchiveResource) -> dg.MaterializeResult[Any]:
         with clear_failures(), archive.opened() as opened:
             publication = publish(opened.storage, specs, opened.runtime.now())
-        context.log.info(f"published {publication.path}: {publication.rows}")
+        context.log.info("published %s: %s", publication.path, publication.rows)
         rows = {f"rows/{name}": dg.MetadataValue.int(count) for name, count in publication.rows.items()}
         folded = sum(fold.new_files for fold in publication.folds)
         return dg.MaterializeResult(

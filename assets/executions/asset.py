@@ -1,9 +1,8 @@
 """The ``<provider>/executions`` asset: a thin Dagster shell around :mod:`assets.executions.ingest`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
@@ -37,7 +36,7 @@ def build_executions_asset(spec: ProviderSpec, partitions: dg.PartitionsDefiniti
             )
         ],
     )
-    def executions(context: dg.AssetExecutionContext, archive: ArchiveResource) -> Iterator[dg.MaterializeResult[None]]:
+    def executions(context: dg.AssetExecutionContext, archive: ArchiveResource) -> Iterator[dg.MaterializeResult[Any]]:
         days = [date.fromisoformat(key) for key in context.partition_keys]
         with clear_failures(), archive.opened() as opened:
             ledger, policy, now = Ledger(opened.storage), Policy.from_settings(opened.settings), opened.runtime.now()

@@ -34,7 +34,7 @@ def _attempt(
 ) -> pa.Table:
     connection.register("parsed", parsed)
     try:
-        answer = connection.execute(spec.canonical_sql).to_arrow_table()
+        answer = connection.sql(spec.canonical_sql).to_arrow_table()
     except duckdb.DataError as error:
         # One value that a cast refuses fails the whole query (a Binder or Parser error, a fault of the SQL, goes through).
         if parsed.num_rows == 1:

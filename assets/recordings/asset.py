@@ -1,9 +1,8 @@
 """The ``<provider>/recordings`` asset: a thin Dagster shell around :mod:`assets.recordings.archiving`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from datetime import date
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -55,7 +54,7 @@ def build_recordings_asset(
     )
     def recordings(
         context: dg.AssetExecutionContext, config: RecordingsConfig, archive: ArchiveResource
-    ) -> Iterator[dg.MaterializeResult[None]]:
+    ) -> Iterator[dg.MaterializeResult[Any]]:
         selection = Selection(frozenset(config.execution_ids), config.retry_failed, config.dry_run)
         reports: list[DayReport] = []
         with clear_failures(), archive.opened() as opened:

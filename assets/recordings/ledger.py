@@ -10,12 +10,14 @@ true; the loser's work is done again).
 
 from __future__ import annotations
 
+import functools
 import io
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import ParamSpec, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -24,13 +26,17 @@ import pyarrow.parquet as pq
 
 from assets.recordings import names
 from assets.recordings.events import SCHEMA, Event, from_table, to_table, winners
-from assets.recordings.lifecycle import OPEN_STATES
+from assets.recordings.lifecycle import OPEN_STATES, Outcome
 from resources.model import RecordingKey
-from resources.storage import ArchiveStorage
+from resources.storage import ArchiveStorage, NotStoredError
 
 _POINTER = "current.json"
 _KEPT_GENERATIONS = 2
-_OPEN_STATE_NAMES = sorted(state.value for state in OPEN_STATES)
+_TRIES = 5
+_Arguments = ParamSpec("_Arguments")
+_Answer = TypeVar("_Answer")
+_IS_OPEN = pc.field("state").isin(sorted(state.value for state in OPEN_STATES))
+_PROOFS = frozenset({Outcome.ARCHIVED.value, Outcome.NOT_READY.value})
 
 
 class _Pointer(msgspec.Struct, frozen=True):
@@ -52,6 +58,21 @@ class FoldReport:
     open_recordings: int
 
 
+def _again_when_folded(read: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _Answer]:
+    """Read again when the generation that was being read is gone: folds have gone on meanwhile, and newer ones are there."""
+
+    @functools.wraps(read)
+    def reading(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Answer:
+        for _ in range(_TRIES - 1):
+            try:
+                return read(*args, **kwargs)
+            except NotStoredError:
+                continue
+        return read(*args, **kwargs)
+
+    return reading
+
+
 @dataclass(slots=True)
 class Ledger:
     """The ledger of one archive root. Holds no state of its own: every call reads the storage."""
@@ -71,6 +92,7 @@ class Ledger:
             folder = names.events_folder(of_day[0].key.provider, day)
             self.storage.create(f"{folder}/{stamp}-{run}-{uuid.uuid4().hex}.parquet", _to_bytes(to_table(of_day)))
 
+    @_again_when_folded
     def read_day(self, provider: str, day: date) -> dict[RecordingKey, Event]:
         """Return the winning event of every recording of one partition."""
         pointer = self._pointer(provider)
@@ -78,7 +100,7 @@ class Ledger:
         listed = [info.path for info in self.storage.list(names.events_folder(provider, day))]
         events = self._read_events(path for path in listed if path not in folded)
         if pointer.state is not None:
-            state = _from_bytes(self.storage.read(pointer.state), filters=[("date", "=", day)])
+            state = _from_bytes(self.storage.read(pointer.state)).filter(pc.field("date") == pa.scalar(day))
             events.extend(from_table(state))
         return winners(events)
 
@@ -93,6 +115,7 @@ class Ledger:
         listed = [info.path for info in self.storage.list(names.events_folder(provider, day))]
         return sorted(self._read_events(listed), key=lambda event: (str(event.key), event.seq, event.at))
 
+    @_again_when_folded
     def read_open(self, provider: str) -> dict[RecordingKey, Event]:
         """Return the winning event of every recording that is not in a terminal state, over all partitions.
 
@@ -106,19 +129,20 @@ class Ledger:
         overlaid = winners([*known, *tail])
         return {key: event for key, event in overlaid.items() if not event.life.terminal}
 
+    @_again_when_folded
     def base_has_proved_right(self, provider: str, api_base: str) -> bool:
         """Return whether this base URL has ever led to a recording, or to a recording's own "not ready"."""
         pointer = self._pointer(provider)
         tables = [self._read_table(path) for path in self._tail(provider, pointer)]
         if pointer.state is not None:
             tables.append(_from_bytes(self.storage.read(pointer.state), columns=["api_base", "outcome"]))
-        proofs = pa.array(["archived", "not_ready"])
-        for table in tables:
-            proved = pc.and_(pc.equal(table["api_base"], api_base), pc.is_in(table["outcome"], value_set=proofs))
-            if pc.any(proved).as_py():
-                return True
-        return False
+        return any(
+            row["api_base"] == api_base and row["outcome"] in _PROOFS
+            for table in tables
+            for row in table.select(["api_base", "outcome"]).to_pylist()
+        )
 
+    @_again_when_folded
     def state_table(self, provider: str) -> pa.Table:
         """Return the winning event of every recording of the provider as a table of :data:`SCHEMA`."""
         pointer = self._pointer(provider)
@@ -129,6 +153,7 @@ class Ledger:
         listed = [info.path for info in self.storage.list(_events_of(provider))]
         return pa.concat_tables([self._read_table(path) for path in listed] or [SCHEMA.empty_table()])
 
+    @_again_when_folded
     def fold(self, provider: str) -> FoldReport:
         """Compact the tail into the state. Safe beside any number of writers and readers, and beside another fold."""
         pointer = self._pointer(provider)
@@ -138,7 +163,7 @@ class Ledger:
         state = self._merged(pointer, tail)
         generation = pointer.generation + 1
         stem = f"{_state_folder(provider)}/{generation:010d}-{uuid.uuid4().hex}"
-        open_rows = state.filter(pc.is_in(state["state"], value_set=pa.array(_OPEN_STATE_NAMES)))
+        open_rows = state.filter(_IS_OPEN)
         published = _Pointer(generation, f"{stem}.state.parquet", f"{stem}.open.parquet", f"{stem}.folded.json")
         folded = sorted({*self._folded(pointer), *tail})
         self.storage.create(f"{stem}.state.parquet", _to_bytes(state))
@@ -188,8 +213,7 @@ class Ledger:
 
     @staticmethod
     def _report(provider: str, new_files: int, state: pa.Table) -> FoldReport:
-        is_open = pc.is_in(state["state"], value_set=pa.array(_OPEN_STATE_NAMES))
-        return FoldReport(provider, new_files, state.num_rows, pc.sum(is_open).as_py() or 0)
+        return FoldReport(provider, new_files, state.num_rows, state.filter(_IS_OPEN).num_rows)
 
 
 @dataclass(slots=True)
@@ -247,11 +271,9 @@ def _to_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _from_bytes(
-    data: bytes, *, columns: list[str] | None = None, filters: list[tuple[str, str, object]] | None = None
-) -> pa.Table:
+def _from_bytes(data: bytes, *, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file of :data:`SCHEMA`; columns that it lacks (an older version wrote it) come as nulls."""
-    table = pq.read_table(io.BytesIO(data), columns=columns, filters=filters, partitioning=None)
+    table = pq.read_table(io.BytesIO(data), columns=columns)
     wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
     present = [
         table[name].cast(wanted.field(name).type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
@@ -16,7 +17,8 @@ EXIT_FAILED = 1
 EXIT_SETTINGS = 2
 EXIT_NEEDS_A_PERSON = 3
 
-console = Console(highlight=False, soft_wrap=True)
+_WIDTH_OF_A_PIPE = 140
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE)
 
 
 class UtcDay(click.ParamType[date]):

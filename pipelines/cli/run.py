@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from typing import Any
@@ -67,7 +67,7 @@ def run(
     with _progress(show=not as_json and console.is_terminal) as watch:
         resource = ArchiveResource().watched(watch)
         with open_instance(dagster_home()) as instance:
-            launcher = Launcher(build_definitions(settings, resource), instance)
+            launcher = Launcher(build_definitions(settings, resource), instance, resource)
             for name in names:
                 for span in chosen[name]:
                     launcher.archive(name, span, config)
@@ -115,7 +115,8 @@ def _spans(archive: Archive, provider: str, day: date | None, first: date | None
         return ranges_of(days)
     low, high = (day, day) if day is not None else (first or start, last or today)
     if low > high:
-        raise click.UsageError(f"--from {low} is after --to {high}")
+        msg = f"--from {low} is after --to {high}"
+        raise click.UsageError(msg)
     if low < start or high > today:
         msg = f"{low}..{high} is outside the partitions {start}..{today} (ARCHIVE_START_DATE to today, UTC)"
         raise SettingsError(msg)
@@ -144,10 +145,14 @@ def _report(runs: Sequence[JobResult], counts: dict[str, dict[str, int]], *, as_
         click.echo(f"check: {text}", err=True)
 
 
+def _nothing(_provider: str, _state: str, _size: int) -> None:
+    """Watch without a word."""
+
+
 @contextmanager
-def _progress(*, show: bool) -> Generator[Any]:
+def _progress(*, show: bool) -> Generator[Callable[[str, str, int], None]]:
     if not show:
-        yield lambda _provider, _state, _size: None
+        yield _nothing
         return
     bar = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console)
     tasks: dict[str, Any] = {}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import click
-import pyarrow.compute as pc
 
 from assets.recordings.ledger import Ledger
 from assets.recordings.queue import queue_of
@@ -41,14 +41,13 @@ def status(as_json: bool) -> None:
 
 def _lane(archive: Archive, provider: str) -> dict[str, Any]:
     ledger = Ledger(archive.storage)
-    table = ledger.state_table(provider)
-    counted = {row["values"]: row["counts"] for row in pc.value_counts(table["state"]).to_pylist()}
+    rows = ledger.state_table(provider).select(["state", "bytes"]).to_pylist()
+    counted = Counter(row["state"] for row in rows)
     queue = queue_of(ledger.read_open(provider).values(), archive.runtime.now())
-    archived = table.filter(pc.equal(table["state"], "archived"))
     return {
         "on": is_on(PROVIDERS[provider], archive.settings),
-        "states": {state: counted.get(state, 0) for state in _STATES},
-        "bytes": pc.sum(archived["bytes"]).as_py() or 0,
+        "states": {state: counted[state] for state in _STATES},
+        "bytes": sum(row["bytes"] for row in rows if row["state"] == "archived"),
         "due": sum(queue.due.values()),
         "next_attempt_at": queue.next_at,
         "waiting_for_their_execution": queue.running,

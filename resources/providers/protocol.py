@@ -8,7 +8,7 @@ pools and views are made from it. The client asks the API. Adding a provider is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -121,7 +121,7 @@ class Runtime:
     sleep: Callable[[float], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ProviderSpec:
     """The static description of a provider.
 
@@ -135,6 +135,8 @@ class ProviderSpec:
             common columns, in this order: execution_id, created_at, started_at, ended_at, status, terminal, purged_at, legs,
             agent_id, agent_name, workflow_id, workflow_version_id, workflow_name, duration_seconds. The time zone is UTC.
         tombstone_field: the JSON key whose presence says that the provider emptied the row, or None.
+        meaning_changes: JSON key that marks a newer generation of the schema, to the keys that mean something else in it: a
+            re-read of the older generation must not bring those back.
         link_answers: what each status of the recording endpoint means; a test walks through it.
         read_answers: the same for the list and get endpoints.
         build: makes the live client, or returns None when the provider has no key. Raises SettingsError.
@@ -150,3 +152,4 @@ class ProviderSpec:
     link_answers: Mapping[int, Answer]
     read_answers: Mapping[int, Answer]
     build: Callable[[Settings, Runtime], Provider | None]
+    meaning_changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])

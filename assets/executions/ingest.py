@@ -1,0 +1,158 @@
+"""Metadata in: one walk of a provider's list serves all the days that were asked for, and each day is merged with its past."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from assets.executions import lake
+from assets.executions.intake import Row, strict
+from assets.executions.merge import merge
+from assets.executions.schema import BAD
+from resources.errors import ArchiveError
+from resources.model import ExecutionRecord, Leg, Window
+from resources.providers.protocol import Problem, Provider, ProviderSpec
+from resources.redaction import redact, redact_json
+from resources.storage import ArchiveStorage
+
+PROBLEMS_SHOWN = 50
+"""How many problems a report holds in words; all of them are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedRecording:
+    """A recording that an execution should have.
+
+    Attributes:
+        execution_id, leg: which recording.
+        terminal: True when the execution has ended.
+        ended_at, purged_at: UTC, or None when unknown or not so.
+    """
+
+    execution_id: str
+    leg: Leg
+    terminal: bool
+    ended_at: datetime | None
+    purged_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayReport:
+    """What a read did to one partition: rows in it now, and of these new, changed, not listed this time, and still running."""
+
+    day: date
+    rows: int
+    new: int
+    changed: int
+    kept: int
+    non_terminal: int
+    problem_count: int
+
+
+@dataclass(slots=True)
+class IngestReport:
+    """What a read did.
+
+    Attributes:
+        days: one report for each day that was asked for and written or confirmed.
+        problems: the first :data:`PROBLEMS_SHOWN`, in words; ``problem_count`` counts all.
+        error: what broke the walk, or None. What had been read before it is in the lake.
+    """
+
+    days: list[DayReport] = field(default_factory=list[DayReport])
+    problems: list[Problem] = field(default_factory=list[Problem])
+    problem_count: int = 0
+    error: ArchiveError | None = None
+
+    def note(self, problem: Problem) -> None:
+        """Count a problem, and keep it while there is room."""
+        self.problem_count += 1
+        if len(self.problems) < PROBLEMS_SHOWN:
+            self.problems.append(Problem(redact(problem.where), redact(problem.what)))
+
+
+BeforeWrite = Callable[[date, Sequence[ExpectedRecording]], None]
+
+
+def ingest(
+    provider: Provider,
+    spec: ProviderSpec,
+    storage: ArchiveStorage,
+    days: Sequence[date],
+    *,
+    run_id: str,
+    now: datetime,
+    before_write: BeforeWrite,
+) -> IngestReport:
+    """Read the executions of ``days`` and merge them into their partitions.
+
+    Args:
+        provider: the live client.
+        spec: its description.
+        storage: the archive root.
+        days: the partitions; rows of other days are not written.
+        run_id: for the words of problems only.
+        now: UTC moment of this read.
+        before_write: told of all recordings of a day before the day's file is written, so that the ledger knows first.
+
+    Returns:
+        The report. Where the walk broke, ``error`` says why, and what had come is merged; the caller should fail.
+
+    Raises:
+        StorageError: the root failed; no partition is half-written.
+    """
+    report = IngestReport()
+    read: dict[date, list[Row]] = {day: [] for day in days}
+    try:
+        for page in provider.find(Window.of_days(min(days), max(days))):
+            for problem in page.problems:
+                report.note(problem)
+            for record in page.records:
+                day = record.created_at.astimezone(UTC).date()
+                if day in read:
+                    read[day].append(_row(record, now, report))
+    except ArchiveError as error:
+        report.error = error
+    for day, rows in read.items():
+        report.days.append(_settle(spec, storage, day, rows, before_write, report))
+    return report
+
+
+def expected_recordings(table: pa.Table) -> list[ExpectedRecording]:
+    """Return the recordings that the executions of a partition should have."""
+    columns = table.select(["execution_id", "legs", "terminal", "ended_at", "purged_at"])
+    return [
+        ExpectedRecording(row["execution_id"], Leg(leg), row["terminal"], row["ended_at"], row["purged_at"])
+        for row in columns.to_pylist()
+        for leg in row["legs"]
+    ]
+
+
+def _row(record: ExecutionRecord, now: datetime, report: IngestReport) -> Row:
+    intake = strict(redact_json(record.raw))
+    if intake.repaired is not None:
+        report.note(Problem(f"execution {record.execution_id}", f"{intake.repaired}; kept as it came, see _bad"))
+    return Row(record.execution_id, record.created_at, intake.text, now, now)
+
+
+def _settle(
+    spec: ProviderSpec, storage: ArchiveStorage, day: date, rows: Sequence[Row], before_write: BeforeWrite, report: IngestReport
+) -> DayReport:
+    known = lake.read_rows(storage, spec, day)
+    merged = merge(spec, known, rows)
+    if merged.new or merged.changed:
+        table = lake.decoded(spec, day, merged.rows)
+    else:
+        table = lake.read_partition(storage, spec, day)
+    before_write(day, expected_recordings(table))
+    if merged.new or merged.changed:
+        table = lake.write_partition(storage, spec, day, merged.rows.values())
+    bad = table.filter(pc.field(BAD).is_valid()).select(["execution_id", BAD]).to_pylist()
+    for row in bad:
+        report.note(Problem(f"execution {row['execution_id']}", f"values that do not fit their columns: {row[BAD][:200]}"))
+    running = table.num_rows - table.filter(pc.field("terminal")).num_rows
+    return DayReport(day, table.num_rows, merged.new, merged.changed, merged.kept, running, len(bad))

@@ -1,0 +1,66 @@
+"""Executions out of a list's page: each item's exact bytes, with its id and its creation time read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from resources.model import ExecutionRecord
+from resources.providers.moments import moment_of
+from resources.providers.protocol import Problem
+
+PAGE_SIZE = 100
+
+
+class _Head(msgspec.Struct, rename="camel"):
+    id: object = None
+    created_at: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page's items.
+
+    Attributes:
+        records: those that can be used, in the page's order; an id may be repeated.
+        problems: the others, by the bytes of the item, so that a repeated one is told once.
+    """
+
+    records: tuple[ExecutionRecord, ...]
+    problems: tuple[tuple[bytes, Problem], ...]
+
+
+def read_items(items: Sequence[msgspec.Raw], where: str) -> Listing:
+    """Read a page's items; an item without an id or a creation time is a problem and stops nothing."""
+    records: list[ExecutionRecord] = []
+    problems: list[tuple[bytes, Problem]] = []
+    for position, item in enumerate(items):
+        read = read_item(bytes(item), f"{where}, item {position + 1}")
+        if isinstance(read, Problem):
+            problems.append((bytes(item), read))
+        else:
+            records.append(read)
+    return Listing(tuple(records), tuple(problems))
+
+
+def read_item(raw: bytes, where: str) -> ExecutionRecord | Problem:
+    """Return one execution, or what is wrong with it.
+
+    Bytes that are not UTF-8 are replaced by U+FFFD, since JSON cannot hold them: the row is worth more than the letter.
+    """
+    try:
+        _ = raw.decode()
+    except UnicodeDecodeError:
+        raw = raw.decode(errors="replace").encode()
+    try:
+        head = msgspec.json.decode(raw, type=_Head)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        return Problem(where, f"not a usable JSON object ({fault})")
+    if not isinstance(head.id, str) or not head.id:
+        return Problem(where, "no id")
+    created_at = moment_of(head.created_at)
+    if created_at is None:
+        return Problem(f"{where}, id {head.id[:64]!r}", "no createdAt that is a time")
+    return ExecutionRecord(head.id, created_at, raw)

@@ -1,0 +1,1 @@
+"""The contract of the storage, run against every backend."""

@@ -1,0 +1,1 @@
+"""The media transfer against a real HTTP server."""
