@@ -41,7 +41,7 @@ def _build(
     recordings = [build_recordings_asset(spec, partitions, made) for spec, made in zip(specs, executions, strict=True)]
     return dg.Definitions(
         assets=[*executions, *recordings, build_catalog_asset(specs, [*executions, *recordings])],
-        jobs=build_jobs(specs, partitions),
+        jobs=build_jobs(specs),
         schedules=build_schedules(specs, settings),
         sensors=build_sensors(specs, settings),
         resources={"archive": archive},

@@ -60,9 +60,7 @@ class Launcher:
         repository = self.definitions.get_repository_def()
         sensor = repository.get_sensor_def(name)
         given = {"archive": self.archive_resource}
-        context = dg.build_sensor_context(
-            instance=self.instance, repository_def=repository, sensor_name=name, resources=given
-        )
+        context = dg.build_sensor_context(instance=self.instance, repository_def=repository, sensor_name=name, resources=given)
         requests = sensor.evaluate_tick(context).run_requests or []
         return [self._fulfil(sensor.job_name, asked) for asked in requests]
 

@@ -22,10 +22,11 @@ def retry_job_name(provider: str) -> str:
     return f"{provider}_retry"
 
 
-CATALOG_JOB = "catalog"
+CATALOG_JOB = "catalog_publish"
+"""Not "catalog": a job and the op of an asset cannot share a name in a code location."""
 
 
-def build_jobs(specs: Sequence[ProviderSpec], partitions: dg.PartitionsDefinition[str]) -> list[dg.UnresolvedAssetJobDefinition]:
+def build_jobs(specs: Sequence[ProviderSpec]) -> list[dg.UnresolvedAssetJobDefinition]:
     """Return the two jobs of each provider, and the one that publishes the catalog."""
     jobs: list[dg.UnresolvedAssetJobDefinition] = []
     for spec in specs:
@@ -34,7 +35,6 @@ def build_jobs(specs: Sequence[ProviderSpec], partitions: dg.PartitionsDefinitio
             dg.define_asset_job(
                 archive_job_name(spec.name),
                 selection=dg.AssetSelection.assets(executions, recordings),
-                partitions_def=partitions,
                 executor_def=dg.in_process_executor,
                 tags={PROVIDER_TAG: spec.name},
                 description=f"Read the {spec.title} executions of the chosen days and archive the recordings that are due. "
@@ -45,7 +45,6 @@ def build_jobs(specs: Sequence[ProviderSpec], partitions: dg.PartitionsDefinitio
             dg.define_asset_job(
                 retry_job_name(spec.name),
                 selection=dg.AssetSelection.assets(recordings),
-                partitions_def=partitions,
                 executor_def=dg.in_process_executor,
                 tags={PROVIDER_TAG: spec.name},
                 description=f"Archive the {spec.title} recordings that are due in the chosen days, without reading executions "

@@ -40,9 +40,7 @@ def _build(spec: ProviderSpec, settings: Settings) -> dg.ScheduleDefinition:
         execution_timezone="UTC",
         description=f"Reads the {spec.title} days that are young, or still have running executions, and archives what is due.",
     )
-    def hourly(
-        context: dg.ScheduleEvaluationContext, archive: ArchiveResource
-    ) -> dg.SkipReason | list[dg.RunRequest]:
+    def hourly(context: dg.ScheduleEvaluationContext, archive: ArchiveResource) -> dg.SkipReason | list[dg.RunRequest]:
         tick = context.scheduled_execution_time.astimezone(UTC)
         with clear_failures(), archive.opened() as opened:
             chosen = opened.settings

@@ -75,9 +75,7 @@ def reason_to_skip(queue: Queue, busy: int) -> str:
     return "; ".join(parts) or "no recording is open"
 
 
-def _catalog_sensor(
-    specs: Sequence[ProviderSpec], running: dg.DefaultSensorStatus, interval: int
-) -> dg.SensorDefinition:
+def _catalog_sensor(specs: Sequence[ProviderSpec], running: dg.DefaultSensorStatus, interval: int) -> dg.SensorDefinition:
     keys = [dg.AssetKey([spec.name, kind]) for spec in specs for kind in ("executions", "recordings")]
 
     @dg.sensor(
@@ -101,5 +99,3 @@ def _catalog_sensor(
         return dg.RunRequest(run_key=f"{mark}:{bucket}", tags={MARK_TAG: mark})
 
     return publish_when_changed
-
-

@@ -90,5 +90,3 @@ def open_archive(settings: Settings | None = None, runtime: Runtime = REAL_RUNTI
     """
     settings = settings or load_settings()
     return Archive(settings, open_storage(settings.archive_root), runtime)
-
-

@@ -40,5 +40,5 @@ class ArchiveResource(dg.ConfigurableResource[Archive]):
     def watched(self, on_recording: Callable[[str, str, int], None]) -> ArchiveResource:
         """Return this resource with a callback for each recording; for progress bars of in-process runs."""
         resource = ArchiveResource(env_file=self.env_file)
-        resource._on_recording = on_recording  # noqa: SLF001 -- our own class
+        resource._on_recording = on_recording
         return resource

@@ -133,9 +133,7 @@ class AbsentError(TerminalError):
     ``certain`` is False where the same answer also comes from a wrong base URL (Kataven's 404).
     """
 
-    def __init__(
-        self, subject: Subject, detail: str, *, http_status: int | None = None, certain: bool = True
-    ) -> None:
+    def __init__(self, subject: Subject, detail: str, *, http_status: int | None = None, certain: bool = True) -> None:
         super().__init__(subject, detail, http_status=http_status)
         self.certain = certain
 

@@ -79,8 +79,9 @@ def _without_credential(match: re.Match[bytes]) -> bytes:
 def redact_json(raw: bytes) -> bytes:
     """Return a JSON document with the query strings of presigned URLs in its strings, and all known keys, removed.
 
-    A query without a credential in it (the start page of a browser run, say) is a fact and stays. Works on the bytes, so that numbers, key order and spacing stay as the provider sent them. The result is valid JSON wherever
-    ``raw`` was: only the inside of strings is shortened.
+    A query without a credential in it (the start page of a browser run, say) is a fact and stays. Works on the bytes, so that
+    numbers, key order and spacing stay as the provider sent them. The result is valid JSON wherever ``raw`` was: only the inside
+    of strings is shortened.
     """
     if b"?" in raw or b"\\u003" in raw:
         raw = _CREDENTIAL_FIELD.sub(rb"\1", raw)

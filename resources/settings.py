@@ -109,9 +109,7 @@ def load_settings(env_file: str | None = ".env", **overrides: object) -> Setting
     try:
         settings = Settings(_env_file=env_file, **overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}" for fault in error.errors()
-        )
+        faults = "; ".join(f"{'.'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}" for fault in error.errors())
         msg = f"wrong setting: {faults}. Set it in the environment or in .env (see .env.example)."
         raise SettingsError(msg) from None
     for secret in settings.secrets:

@@ -23,7 +23,7 @@ def build_catalog_asset(specs: Sequence[ProviderSpec], upstream: Sequence[dg.Ass
         pool=POOL,
         group_name=POOL,
         kinds={"duckdb"},
-        description="archive.duckdb: one file for analysts, replaced in one step, open to any number of readers while runs write.",
+        description="archive.duckdb: one file for analysts, replaced in one step, open to any number of readers meanwhile.",
     )
     def catalog(context: dg.AssetExecutionContext, archive: ArchiveResource) -> dg.MaterializeResult[Any]:
         with clear_failures(), archive.opened() as opened:

@@ -72,7 +72,7 @@ def provider_table(spec: ProviderSpec) -> Table:
 
 def _load_executions(connection: duckdb.DuckDBPyConnection, storage: ArchiveStorage, spec: ProviderSpec) -> None:
     connection.register("incoming", lake_schema(spec).empty_table())
-    connection.execute(f"CREATE TABLE {spec.view} AS SELECT * FROM incoming")
+    connection.execute(f"CREATE TABLE {spec.view} AS SELECT * FROM incoming")  # noqa: S608 -- names of the registry
     for day in lake.partitions(storage, spec.name):
         connection.register("incoming", lake.read_partition(storage, spec, day))
         connection.execute(f"INSERT INTO {spec.view} BY NAME SELECT * FROM incoming")  # noqa: S608 -- names of the registry
@@ -109,5 +109,3 @@ def _count(connection: duckdb.DuckDBPyConnection, name: str) -> int:
 
 def _quoted(text: str) -> str:
     return text.replace("'", "''")
-
-

@@ -49,10 +49,13 @@ class Publication:
 def publish(storage: ArchiveStorage, specs: Iterable[ProviderSpec], now: datetime) -> Publication:
     """Fold the ledger, build the catalog and put it in place. Safe beside writers, readers and another publication.
 
+    What killed processes left below ``.tmp/`` is swept first: this is the one step that every way of running takes.
+
     Raises:
         StorageError: the lake cannot be read or the root cannot be written; the former catalog stays.
     """
     specs = tuple(specs)
+    storage.sweep()
     folds = tuple(Ledger(storage).fold(spec.name) for spec in specs)
     with tempfile.TemporaryDirectory(prefix="recording-archive-") as folder:
         built = Path(folder) / CATALOG_NAME
@@ -63,9 +66,7 @@ def publish(storage: ArchiveStorage, specs: Iterable[ProviderSpec], now: datetim
         return _put(storage, built, report, folds, now)
 
 
-def _put(
-    storage: ArchiveStorage, built: Path, report: BuildReport, folds: tuple[FoldReport, ...], now: datetime
-) -> Publication:
+def _put(storage: ArchiveStorage, built: Path, report: BuildReport, folds: tuple[FoldReport, ...], now: datetime) -> Publication:
     size = built.stat().st_size
     if storage.local_path(CATALOG_NAME) is not None:
         storage.put_file(CATALOG_NAME, built)

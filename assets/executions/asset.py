@@ -27,7 +27,7 @@ def build_executions_asset(spec: ProviderSpec, partitions: dg.PartitionsDefiniti
         pool=spec.name,
         group_name=spec.name,
         kinds={"parquet"},
-        description=f"The {spec.title} executions of a day: typed, with nested fields and the raw JSON, merged with earlier reads.",
+        description=f"The {spec.title} executions of a day: typed, nested, with their raw JSON, merged with earlier reads.",
         check_specs=[
             dg.AssetCheckSpec(
                 EVERYTHING_UNDERSTOOD,
@@ -44,9 +44,7 @@ def build_executions_asset(spec: ProviderSpec, partitions: dg.PartitionsDefiniti
             def tell_ledger(day: date, expected: Sequence[Expected]) -> None:
                 discover(ledger, spec.name, day, expected, run_id=context.run_id, now=now, policy=policy)
 
-            report = ingest(
-                opened.provider(spec.name), spec, opened.storage, days, run_id=context.run_id, now=now, before_write=tell_ledger
-            )
+            report = ingest(opened.provider(spec.name), spec, opened.storage, days, now=now, before_write=tell_ledger)
             for day in report.days:
                 context.log.info(summary(spec, day))
                 context.add_asset_metadata(metadata(day), asset_key=context.asset_key, partition_key=day.day.isoformat())

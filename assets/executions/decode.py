@@ -133,9 +133,7 @@ def _parse(typed: Sequence[Field], block: _Block) -> dict[str, pa.Array] | None:
     """Type all columns at once; None when any value of any row does not fit, or when no column is typed."""
     schema = pa.schema([(entry.column, entry.type) for entry in typed])
     names = tuple((entry.name, entry.column) for entry in typed)
-    lines = _ENCODER.encode_lines(
-        [{column: fields[name] for name, column in names if name in fields} for fields in block.fields]
-    )
+    lines = _ENCODER.encode_lines([{column: fields[name] for name, column in names if name in fields} for fields in block.fields])
     try:
         table = parse_lines(lines, schema)
     except pa.ArrowInvalid:

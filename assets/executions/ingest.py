@@ -84,7 +84,6 @@ def ingest(
     storage: ArchiveStorage,
     days: Sequence[date],
     *,
-    run_id: str,
     now: datetime,
     before_write: BeforeWrite,
 ) -> IngestReport:
@@ -95,7 +94,6 @@ def ingest(
         spec: its description.
         storage: the archive root.
         days: the partitions; rows of other days are not written.
-        run_id: for the words of problems only.
         now: UTC moment of this read.
         before_write: told of all recordings of a day before the day's file is written, so that the ledger knows first.
 
@@ -142,14 +140,13 @@ def _row(record: ExecutionRecord, now: datetime, report: IngestReport) -> Row:
 def _settle(
     spec: ProviderSpec, storage: ArchiveStorage, day: date, rows: Sequence[Row], before_write: BeforeWrite, report: IngestReport
 ) -> DayReport:
-    known = lake.read_rows(storage, spec, day)
-    merged = merge(spec, known, rows)
-    if merged.new or merged.changed:
+    table = lake.read_partition(storage, spec, day)
+    merged = merge(spec, lake.rows_of(table), rows)
+    news = bool(merged.new or merged.changed)
+    if news:
         table = lake.decoded(spec, day, merged.rows)
-    else:
-        table = lake.read_partition(storage, spec, day)
     before_write(day, expected_recordings(table))
-    if merged.new or merged.changed:
+    if news:
         table = lake.write_partition(storage, spec, day, merged.rows.values())
     bad = table.filter(pc.field(BAD).is_valid()).select(["execution_id", BAD]).to_pylist()
     for row in bad:

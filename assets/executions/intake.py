@@ -115,7 +115,7 @@ def _lenient_pairs(text: str) -> list[tuple[str, str]] | None:
         while text[position] != "}":
             if pairs:
                 position = _expect(text, position, ",")
-            key, position = scanstring(text, _expect_quote(text, position), False)  # noqa: FBT003 - the C function takes no names
+            key, position = scanstring(text, _expect_quote(text, position), False)
             start = _expect(text, _skip_space(text, position), ":")
             _, end = _LENIENT.raw_decode(text, start)
             pairs.append((key.encode(errors="backslashreplace").decode(), text[start:end]))

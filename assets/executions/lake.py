@@ -57,11 +57,6 @@ def read_partition(storage: ArchiveStorage, spec: ProviderSpec, day: date) -> pa
     return _read(storage, spec, day)
 
 
-def read_rows(storage: ArchiveStorage, spec: ProviderSpec, day: date) -> dict[str, Row]:
-    """Return the rows of one partition, undecoded, by execution id."""
-    return _rows(read_partition(storage, spec, day))
-
-
 def write_partition(storage: ArchiveStorage, spec: ProviderSpec, day: date, rows: Iterable[Row]) -> pa.Table:
     """Write the whole partition, merged with what others have written meanwhile, and return it.
 
@@ -70,7 +65,7 @@ def write_partition(storage: ArchiveStorage, spec: ProviderSpec, day: date, rows
     """
     files = _files(storage, spec.name, day)
     current = _current(files)
-    written = [_rows(_decoded(spec, day, files[path])) for path in current]
+    written = [rows_of(_decoded(spec, day, files[path])) for path in current]
     table = decoded(spec, day, reduce(lambda one, two: merge(spec, one, two.values()).rows, written, _by_id(rows)))
     metadata = {_REPLACES: msgspec.json.encode(sorted(files)), _FINGERPRINT: fingerprint(spec).encode()}
     sink = io.BytesIO()
@@ -88,7 +83,7 @@ def _read(storage: ArchiveStorage, spec: ProviderSpec, day: date) -> pa.Table:
         return lake_schema(spec).empty_table()
     if len(tables) == 1:
         return tables[0]
-    return decoded(spec, day, reduce(lambda one, two: merge(spec, one, two.values()).rows, map(_rows, tables)))
+    return decoded(spec, day, reduce(lambda one, two: merge(spec, one, two.values()).rows, map(rows_of, tables)))
 
 
 def _files(storage: ArchiveStorage, provider: str, day: date) -> dict[str, pq.ParquetFile]:
@@ -107,10 +102,11 @@ def _decoded(spec: ProviderSpec, day: date, file: pq.ParquetFile) -> pa.Table:
     table = file.read()
     if (file.schema_arrow.metadata or {}).get(_FINGERPRINT) == fingerprint(spec).encode():
         return table.replace_schema_metadata(None).cast(lake_schema(spec))
-    return decoded(spec, day, _rows(table))
+    return decoded(spec, day, rows_of(table))
 
 
-def _rows(table: pa.Table) -> dict[str, Row]:
+def rows_of(table: pa.Table) -> dict[str, Row]:
+    """Return the rows of a partition, undecoded, by execution id."""
     columns = ["execution_id", "created_at", RAW, FIRST_SEEN, LAST_SEEN]
     return _by_id(Row(*(row[name] for name in columns)) for row in table.select(columns).to_pylist())
 

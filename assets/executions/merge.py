@@ -45,7 +45,9 @@ def merge(spec: ProviderSpec, known: Mapping[str, Row], read: Iterable[Row]) -> 
             rows[row.execution_id] = row
         else:
             after = merge_row(spec, before, row)
-            if after.raw != before.raw and row.execution_id in known:
+            if _same(split(after.raw), split(before.raw)):
+                after = after._replace(raw=before.raw)
+            elif row.execution_id in known:
                 changed.add(row.execution_id)
             rows[row.execution_id] = after
         listed.add(row.execution_id)
@@ -70,6 +72,10 @@ def merge_row(spec: ProviderSpec, one: Row, other: Row) -> Row:
 
 
 def _fields(spec: ProviderSpec, before: Fields, after: Fields) -> Fields:
+    # Of two ways to say nothing, always the same one stays: otherwise reading again would be news for ever.
+    silent = (before.keys() - _facts(before).keys()) & (after.keys() - _facts(after).keys())
+    settled = {name: min(before[name], after[name], key=bytes) for name in silent}
+    before, after = {**before, **settled}, {**after, **settled}
     if _emptied(spec, before) or _emptied(spec, after):
         return {**before, **after, **_facts(before)}
     fields = {**before, **{name: value for name, value in after.items() if name not in before}, **_facts(after)}

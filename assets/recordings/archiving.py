@@ -197,10 +197,7 @@ class _DayRun:
         started = self.archive.runtime.monotonic()
         try:
             orphan = self.orphans.get(event.key)
-            if orphan is not None:
-                result = self._adopt(event, orphan)
-            else:
-                result = self._retrying()(self._archive_once, event)
+            result = self._adopt(event, orphan) if orphan else self._retrying()(self._archive_once, event)
         except RecordingError as error:
             result = _Result(fact_of(error), error=error)
             self._stop_others(error)
@@ -313,5 +310,3 @@ class _DayRun:
         )
         self.buffer.add(after)
         return after
-
-

@@ -263,4 +263,3 @@ def _old_enough(life: Life, now: datetime, policy: Policy) -> bool:
 
 def _late(life: Life, now: datetime, policy: Policy) -> bool:
     return life.eligible_since is not None and now - life.eligible_since > policy.deadline
-

@@ -51,8 +51,8 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
 def write_sidecar(storage: ArchiveStorage, sidecar: Sidecar) -> Copy:
     """Write the sidecar, once, and return the copy that the stored one describes. Again is harmless.
 
-    Where another run has written one for the same bytes, that one stays: both runs then tell the ledger the same. One that describes
-    other bytes is out of date, and replaced.
+    Where another run has written one for the same bytes, that one stays: both runs then tell the ledger the same. One that
+    describes other bytes is out of date, and replaced.
     """
     key = RecordingKey(sidecar.provider, sidecar.execution_id, Leg(sidecar.leg))
     path = names.sidecar_path(sidecar.provider, sidecar.date, sidecar.execution_id, key.leg)
@@ -82,4 +82,3 @@ def read_sidecar(storage: ArchiveStorage, key: RecordingKey, day: date) -> tuple
 
 def _copy(sidecar: Sidecar, data: bytes) -> Copy:
     return Copy(sidecar.path, sidecar.bytes, sidecar.sha256, sidecar.content_type, hashlib.sha256(data).hexdigest())
-

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
@@ -116,17 +117,19 @@ def running_world(recordings: int, megabytes: float, seed: int) -> Generator[Wor
     if kept != chosen:
         msg = f"{FOLDER}/ holds the demo of {kept}, and you asked for {chosen}: remove {FOLDER}/ (make clean) or ask for the same"
         raise ArchiveError(msg)
-    ready_file = FOLDER / "sandbox.json"
-    ready_file.unlink(missing_ok=True)
     arguments = ["--anchor", anchor, "--seed", str(seed), "--recordings", str(recordings), "--megabytes", str(megabytes)]
-    arguments += ["--inventory", str(FOLDER / "sessions"), "--ready-file", str(ready_file), "--exit-with-parent"]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    with (FOLDER / "sandbox.log").open("w") as log:
+    with (FOLDER / "sandbox.log").open("w") as log, tempfile.TemporaryDirectory(prefix="recording-archive-") as private:
+        # The sandbox's keys, and its session inventory with a presigned URL in it, never lie below demo/: the ready file in this
+        # folder, the inventory in one that the sandbox makes, and removes when it ends or its parent is gone.
+        ready_file = Path(private) / "sandbox.json"
+        arguments += ["--ready-file", str(ready_file), "--exit-with-parent"]
         process = subprocess.Popen(  # noqa: S603 -- our own module
             [sys.executable, "-m", "sandbox", *arguments], stdout=log, stderr=log, env=environment
         )
         try:
             ready = _await_ready(process, ready_file)
+            ready_file.unlink()
             window = ready["window"]
             yield World(
                 ready["api_origin"], ready["env"], date.fromisoformat(window["first"]), date.fromisoformat(window["last"])
@@ -134,7 +137,6 @@ def running_world(recordings: int, megabytes: float, seed: int) -> Generator[Wor
         finally:
             process.terminate()
             process.wait(timeout=20)
-            ready_file.unlink(missing_ok=True)
 
 
 def _await_ready(process: subprocess.Popen[bytes], ready_file: Path) -> dict[str, Any]:
@@ -292,4 +294,3 @@ def _difference(event: Event | None, key: RecordingKey, row: Mapping[str, Any]) 
     if event.copy is not None and (event.copy.sha256, event.copy.bytes) != (row["sha256"], row["length"]):
         return Difference(str(key), scenario, f"has {event.copy.bytes} bytes and {event.copy.sha256}, not what the truth says")
     return None
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -85,10 +86,8 @@ def _ask(archive: Archive, spec: ProviderSpec) -> str:
     provider = archive.provider(spec.name)
     now = archive.runtime.now()
     problems = [problem for page in provider.find(Window(now - timedelta(hours=1), now)) for problem in page.problems]
-    try:
+    with suppress(AbsentError, NotReadyError):
         provider.link(_NOBODY, Leg.MAIN)
-    except (AbsentError, NotReadyError):
-        pass
     return f"answers at {provider.base_url}" + (f"; {len(problems)} problems, first: {problems[0].what}" if problems else "")
 
 

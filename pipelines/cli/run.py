@@ -45,6 +45,7 @@ _STATES = ("archived", "not_ready", "pending", "absent", "purged", "blocked", "f
 @click.option("--dry-run", is_flag=True, help="Read executions, but ask for no recording.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def run(
+    *,
     provider: str,
     day: date | None,
     first: date | None,
@@ -164,5 +165,3 @@ def _progress(*, show: bool) -> Generator[Callable[[str, str, int], None]]:
 
     with bar:
         yield watch
-
-

@@ -166,7 +166,9 @@ def test_a_media_address_that_the_settings_forbid_is_refused(bench: Bench) -> No
     assert faults
     assert "MEDIA_ALLOW_PRIVATE" in faults[0].detail
     assert media_gets(bench) == 0
-    assert {event.life.attempts for event in bench.ledger.read_open("feather").values() if event.outcome is Outcome.REFUSED} == {0}
+    assert {event.life.attempts for event in bench.ledger.read_open("feather").values() if event.outcome is Outcome.REFUSED} == {
+        0
+    }
 
 
 @pytest.mark.parametrize("with_sidecar", [True, False])

@@ -109,7 +109,7 @@ def test_two_folds_at_once_lose_nothing(ledger: Ledger) -> None:
 
 
 def test_a_fold_that_died_before_its_pointer_changes_nothing(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed after writing the new state and before the pointer: readers see the old state and the tail, the next fold is whole."""
+    """Killed between new state and pointer: readers see the old state and the tail, and the next fold is whole."""
     ledger.append([event("a")], NOW)
     ledger.fold("feather")
     ledger.append([event("a", State.ARCHIVED, seq=2), event("b")], NOW)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -51,7 +52,7 @@ def lives(history: list[tuple[Fact, float]], policy: Policy = POLICY) -> list[tu
 def test_archived_is_absorbing(history: list[tuple[Fact, float]]) -> None:
     """Once archived, nothing that is learnt later changes anything."""
     steps = lives(history)
-    for (_, _, before), (_, _, after) in zip(steps, steps[1:], strict=False):
+    for (_, _, before), (_, _, after) in pairwise(steps):
         if before.state is State.ARCHIVED:
             assert after == before
 
@@ -60,7 +61,7 @@ def test_archived_is_absorbing(history: list[tuple[Fact, float]]) -> None:
 def test_only_an_operator_or_the_copy_itself_leaves_a_terminal_state(history: list[tuple[Fact, float]]) -> None:
     """A terminal state is left only by a requeue, or because the copy turned out to be there."""
     steps = lives(history)
-    for (_, _, before), (_, fact, after) in zip(steps, steps[1:], strict=False):
+    for (_, _, before), (_, fact, after) in pairwise(steps):
         if before.terminal and after != before:
             assert fact.outcome in {Outcome.REQUEUED, Outcome.ARCHIVED, Outcome.ADOPTED}
 

@@ -12,7 +12,24 @@ from hypothesis import strategies as st
 from assets.recordings.names import recording_path, safe_id
 from resources.model import Leg
 
-HOSTILE = ["../../x", "..", ".", "", "a/b", "a\\b", "a\x00b", "x" * 300, "%2e%2e", "CON", "nul.txt", "a ", "a.", "\u202eevil", "ü", "~a"]
+HOSTILE = [
+    "../../x",
+    "..",
+    ".",
+    "",
+    "a/b",
+    "a\\b",
+    "a\x00b",
+    "x" * 300,
+    "%2e%2e",
+    "CON",
+    "nul.txt",
+    "a ",
+    "a.",
+    "\u202eevil",
+    "ü",
+    "~a",
+]
 
 
 @given(st.text(max_size=120))

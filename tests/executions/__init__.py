@@ -1,0 +1,1 @@
+"""Tests of the executions: decoding, merging, the lake, the ingest."""

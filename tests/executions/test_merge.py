@@ -1,0 +1,105 @@
+"""Late facts: a re-read never loses a row or a fact."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assets.executions.intake import Row
+from assets.executions.merge import merge, merge_row
+from tests.executions.specimen import NOON, SPEC, row
+
+VALUES = st.one_of(
+    st.none(), st.just(""), st.just([]), st.just({}), st.integers(), st.text(max_size=5), st.lists(st.integers(), max_size=2)
+)
+READS = st.lists(
+    st.dictionaries(st.sampled_from(["status", "count", "inputs", "new", "purgedAt"]), VALUES), min_size=1, max_size=6
+)
+EMPTY = (None, "", [], {})
+
+
+def reads(objects: list[dict[str, object]]) -> list[Row]:
+    """Return successive reads of one execution, an hour apart."""
+    return [row(NOON + timedelta(hours=hour), **fields) for hour, fields in enumerate(objects)]
+
+
+def facts(found: Row) -> dict[str, object]:
+    """Return the fields of a row that say something."""
+    return {name: value for name, value in json.loads(found.raw).items() if value not in EMPTY}
+
+
+@given(READS)
+def test_no_field_that_said_something_ever_says_nothing(objects: list[dict[str, object]]) -> None:
+    """Whatever later reads bring, a field that had a value has one at the end."""
+    known: dict[str, Row] = {}
+    said: set[str] = set()
+    for read in reads(objects):
+        known = merge(SPEC, known, [read]).rows
+        said |= facts(read).keys()
+        assert said <= facts(known["a"]).keys()
+
+
+@given(READS)
+def test_the_same_read_twice_changes_nothing(objects: list[dict[str, object]]) -> None:
+    """Reading again what was read is no news, and leaves the text as it is to the byte."""
+    known: dict[str, Row] = {}
+    for read in reads(objects):
+        known = merge(SPEC, known, [read]).rows
+        again = merge(SPEC, known, [read])
+        assert (again.new, again.changed) == (0, 0)
+        assert again.rows["a"].raw == known["a"].raw
+
+
+@given(READS, READS)
+def test_a_tombstone_erases_nothing(objects: list[dict[str, object]], more: list[dict[str, object]]) -> None:
+    """Once the provider has emptied the row, every value that was known stays as it was, and the tombstone is kept."""
+    for fields in objects:
+        fields.pop("purgedAt", None)
+    known: dict[str, Row] = {}
+    for read in reads([*objects, {"purgedAt": "2026-11-21T00:00:00Z"}]):
+        before = facts(known["a"]) if known else {}
+        known = merge(SPEC, known, [read]).rows
+    for hour, fields in enumerate(more):
+        fields["purgedAt"] = "2026-12-01T00:00:00Z"
+        known = merge(SPEC, known, [row(NOON + timedelta(days=1, hours=hour), **fields)]).rows
+    after = facts(known["a"])
+    assert {name: after[name] for name in before} == before
+    assert after["purgedAt"] == "2026-11-21T00:00:00Z"
+
+
+@given(st.permutations(range(4)), READS)
+def test_two_writers_agree_whatever_came_first(order: list[int], objects: list[dict[str, object]]) -> None:
+    """Merging two rows does not depend on the order of the arguments."""
+    del order
+    first, *_, last = reads([*objects, {"status": "done"}])
+    assert merge_row(SPEC, first, last) == merge_row(SPEC, last, first)
+
+
+def test_newer_values_win() -> None:
+    """A later read brings the later status."""
+    first, second = reads([{"status": "running", "count": 1}, {"status": "done"}])
+    assert facts(merge_row(SPEC, first, second)) == {"id": "a", "status": "done", "count": 1}
+
+
+def test_an_old_generation_does_not_bring_old_meanings_back() -> None:
+    """A field that changed its meaning keeps that of the newer generation."""
+    newer, older = reads([{"version": "v7", "flow": "workflow"}, {"flow": "v7", "status": "done"}])
+    assert facts(merge_row(SPEC, newer, older)) == {"id": "a", "version": "v7", "flow": "workflow", "status": "done"}
+
+
+def test_rows_that_are_no_longer_listed_stay() -> None:
+    """A provider that forgets an execution does not make the archive forget it."""
+    known = merge(SPEC, {}, [row(execution_id="a"), row(execution_id="b")]).rows
+    merged = merge(SPEC, known, [row(execution_id="b"), row(execution_id="c")])
+    assert sorted(merged.rows) == ["a", "b", "c"]
+    assert (merged.new, merged.changed, merged.kept) == (1, 0, 1)
+
+
+def test_times_of_seeing() -> None:
+    """The first time stays, the last one moves."""
+    first, second = reads([{}, {"status": "done"}])
+    found = merge_row(SPEC, first, second)
+    assert (found.first_seen_at, found.last_seen_at) == (NOON, NOON + timedelta(hours=1))
