@@ -6,6 +6,7 @@
     ├── SettingsError                the operator has to change a setting
     ├── InventoryError               a session inventory file cannot be read
     ├── StorageError                 the archive root refused or failed
+    │   ├── NotStoredError           there is no object at the path
     │   └── AlreadyStoredError       the object is there already: it was not written again
     └── RecordingError               one question about one execution or recording went wrong
         ├── NotReadyError            ask again later: a state, not a fault
@@ -44,6 +45,10 @@ class InventoryError(ArchiveError):
 
 class StorageError(ArchiveError):
     """The archive root cannot be read or written. The message names the root and the remedy."""
+
+
+class NotStoredError(StorageError):
+    """There is no object at the path."""
 
 
 class AlreadyStoredError(StorageError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from assets.executions.schema import CANONICAL
 from resources.providers.protocol import ProviderSpec
@@ -60,6 +59,7 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 def _settled(table: pa.Table) -> dict[str, pa.Array]:
     """Return the two columns that are never NULL: nothing more happens to a purged execution, whatever its status says."""
-    terminal = pc.or_kleene(pc.fill_null(table["terminal"], fill_value=False), pc.is_valid(table["purged_at"]))
-    empty = pa.scalar([], _SCHEMA.field("legs").type)
-    return {"terminal": _whole(terminal), "legs": _whole(pc.coalesce(table["legs"], empty))}
+    columns = table.select(["terminal", "purged_at", "legs"]).to_pylist()
+    terminal = [bool(row["terminal"]) or row["purged_at"] is not None for row in columns]
+    legs = [row["legs"] or [] for row in columns]
+    return {"terminal": pa.array(terminal, pa.bool_()), "legs": pa.array(legs, _SCHEMA.field("legs").type)}

@@ -87,7 +87,8 @@ def _moment(text: str) -> Cell:
     except pa.ArrowInvalid:
         pass
     try:
-        return Cell(pa.scalar(text).cast(_NAIVE).as_py().replace(tzinfo=UTC), fits=True)
+        naive: datetime = pa.scalar(text).cast(_NAIVE).as_py()
+        return Cell(naive.replace(tzinfo=UTC), fits=True)
     except pa.ArrowInvalid:
         pass
     moment = datetime.fromisoformat(text.strip().upper())

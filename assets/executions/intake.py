@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from json.decoder import JSONDecoder, scanstring
+from json.decoder import JSONDecoder, scanstring  # pyright: ignore[reportAttributeAccessIssue]
 from typing import NamedTuple
 
 import msgspec

@@ -22,8 +22,9 @@ from assets.executions.decode import decode
 from assets.executions.intake import Row
 from assets.executions.merge import merge
 from assets.executions.schema import FIRST_SEEN, LAST_SEEN, RAW, fingerprint, lake_schema
+from resources.errors import NotStoredError
 from resources.providers.protocol import ProviderSpec
-from resources.storage import ArchiveStorage, NotStoredError
+from resources.storage import ArchiveStorage
 
 FOLDER = "lake/executions"
 _REPLACES = b"recording_archive.replaces"

@@ -44,7 +44,9 @@ def merge(spec: ProviderSpec, known: Mapping[str, Row], read: Iterable[Row]) -> 
             new += 1
             rows[row.execution_id] = row
         else:
-            after = merge_row(spec, before, row)
+            # Of two reads of the same moment, what is known already counts as the older: it may hold a tombstone's past.
+            in_order = (before, row) if before.last_seen_at <= row.last_seen_at else (row, before)
+            after = merge_row(spec, *in_order)
             if _same(split(after.raw), split(before.raw)):
                 after = after._replace(raw=before.raw)
             elif row.execution_id in known:
@@ -54,19 +56,15 @@ def merge(spec: ProviderSpec, known: Mapping[str, Row], read: Iterable[Row]) -> 
     return Merged(rows, new, len(changed), len(known.keys() - listed))
 
 
-def merge_row(spec: ProviderSpec, one: Row, other: Row) -> Row:
-    """Return one row with the facts of both; the one that was seen later is the newer, and the order of arguments means nothing.
-
-    Where nothing new comes, the older row's text stays to the byte.
-    """
-    older, newer = (one, other) if (one.last_seen_at, one.raw) <= (other.last_seen_at, other.raw) else (other, one)
+def merge_row(spec: ProviderSpec, older: Row, newer: Row) -> Row:
+    """Return one row with the facts of both. Where nothing new comes, the older row's text stays to the byte."""
     before, after = split(older.raw), split(newer.raw)
     fields = _fields(spec, before, after)
     return Row(
         execution_id=older.execution_id,
         created_at=older.created_at,
         raw=older.raw if _same(fields, before) else join(fields),
-        first_seen_at=min(one.first_seen_at, other.first_seen_at),
+        first_seen_at=min(older.first_seen_at, newer.first_seen_at),
         last_seen_at=newer.last_seen_at,
     )
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from uuid import uuid4
 
-import tenacity
-
 from assets.recordings import adoption, names
 from assets.recordings.events import Copy, Event
 from assets.recordings.ledger import EventBuffer, Ledger
@@ -28,19 +26,14 @@ from resources.errors import (
     AbsentError,
     AlreadyStoredError,
     BlockedError,
-    LinkExpiredError,
     RateLimitedError,
     RecordingError,
     Subject,
-    TransientError,
 )
 from resources.model import RecordingKey
+from resources.patience import Patience
 from resources.providers.protocol import Provider
 from resources.redaction import redact
-
-_FRESH_LINKS = 4
-"""How many links one try may use up: a link may lapse while the transfer waits for a connection."""
-
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -90,6 +83,7 @@ class _DayRun:
     selection: Selection
     ledger: Ledger = field(init=False)
     policy: Policy = field(init=False)
+    patience: Patience = field(init=False)
     buffer: EventBuffer = field(init=False)
     report: DayReport = field(init=False)
     orphans: dict[RecordingKey, str] = field(default_factory=dict[RecordingKey, str])
@@ -103,6 +97,7 @@ class _DayRun:
         runtime = self.archive.runtime
         self.ledger = Ledger(self.archive.storage)
         self.policy = Policy.from_settings(self.archive.settings)
+        self.patience = Patience.from_settings(self.archive.settings, runtime.sleep)
         self.buffer = EventBuffer(self.ledger, runtime.now, runtime.monotonic)
         self.report = DayReport(self.provider.name, self.day)
 
@@ -197,37 +192,13 @@ class _DayRun:
         started = self.archive.runtime.monotonic()
         try:
             orphan = self.orphans.get(event.key)
-            result = self._adopt(event, orphan) if orphan else self._retrying()(self._archive_once, event)
+            result = self._adopt(event, orphan) if orphan else self.patience.call(lambda: self._archive_once(event))
         except RecordingError as error:
             result = _Result(fact_of(error), error=error)
             self._stop_others(error)
         if result.fact.outcome in (Outcome.ARCHIVED, Outcome.NOT_READY):
             self._base_proved = True
         return replace(result, seconds=self.archive.runtime.monotonic() - started)
-
-    def _retrying(self) -> tenacity.Retrying:
-        settings = self.archive.settings
-        doubling = tenacity.wait_exponential(multiplier=0.5, max=30) + tenacity.wait_random(0, 0.5)
-
-        def wait(state: tenacity.RetryCallState) -> float:
-            error = state.outcome.exception() if state.outcome else None
-            if isinstance(error, LinkExpiredError):
-                return 0.0
-            asked = error.retry_after if isinstance(error, RecordingError) else None
-            return max(doubling(state), asked or 0.0)
-
-        def stop(state: tenacity.RetryCallState) -> bool:
-            error = state.outcome.exception() if state.outcome else None
-            tries = _FRESH_LINKS if isinstance(error, LinkExpiredError) else settings.transient_retries + 1
-            return state.attempt_number >= tries or state.idle_for + wait(state) > settings.transient_budget_seconds
-
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TransientError),
-            wait=wait,
-            stop=stop,
-            sleep=self.archive.runtime.sleep,
-            reraise=True,
-        )
 
     def _archive_once(self, event: Event) -> _Result:
         """Ask for a link and store what it leads to. The body is verified before the last byte is handed to the storage."""

@@ -27,8 +27,9 @@ import pyarrow.parquet as pq
 from assets.recordings import names
 from assets.recordings.events import SCHEMA, Event, from_table, to_table, winners
 from assets.recordings.lifecycle import OPEN_STATES, Outcome
+from resources.errors import NotStoredError
 from resources.model import RecordingKey
-from resources.storage import ArchiveStorage, NotStoredError
+from resources.storage import ArchiveStorage
 
 _POINTER = "current.json"
 _KEPT_GENERATIONS = 2

@@ -6,9 +6,10 @@ Sources: Asteroid documentation, "Get execution" and "Get recording redirect"; f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -26,6 +27,7 @@ from resources.errors import (
     UnexpectedAnswerError,
 )
 from resources.model import ExecutionRecord, Leg, Link, Window
+from resources.patience import Patience
 from resources.providers.api import ApiClient, Reply, Service, checked_base_url, checked_id, checked_key
 from resources.providers.columns import FLAG, MOMENT, NUMBER, TEXT, WHOLE
 from resources.providers.links import link_from_redirect
@@ -195,6 +197,7 @@ class AsteroidClient:
         self._organization = settings.asteroid_organization_id
         self._grace = timedelta(seconds=settings.absent_grace_seconds)
         self._now = runtime.now
+        self._patience = Patience.from_settings(settings, runtime.sleep)
 
     @property
     def base_url(self) -> str:
@@ -231,8 +234,7 @@ class AsteroidClient:
         subject = Subject(NAME)
         for number in range(1, PAGES_MAX + 1):
             params = self._list_params(window, number)
-            reply = self._api.get(("executions",), _LIST_ANSWERS, subject, params=params)
-            answer = reply.json(_ListPage)
+            answer = self._patience.call(partial(self._list, params))
             items = answer.items or []
             listing = read_items(items, f"page {number}")
             total = answer.total if isinstance(answer.total, int) else None
@@ -243,6 +245,9 @@ class AsteroidClient:
             if not news or (len(items) < size and total is not None and len(walk.seen) >= total):
                 return
         raise UnexpectedAnswerError(subject, f"the list of executions did not end after {PAGES_MAX} pages")
+
+    def _list(self, params: Mapping[str, str]) -> _ListPage:
+        return self._api.get(("executions",), _LIST_ANSWERS, Subject(NAME), params=params).json(_ListPage)
 
     def _list_params(self, window: Window, number: int) -> dict[str, str]:
         params = {

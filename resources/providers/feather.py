@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +28,7 @@ from resources.errors import (
     UnexpectedAnswerError,
 )
 from resources.model import ExecutionRecord, Leg, Link, Window
+from resources.patience import Patience
 from resources.providers.api import ApiClient, Reply, Service, checked_base_url, checked_id, checked_key
 from resources.providers.columns import FLAG, MOMENT, NUMBER, TEXT
 from resources.providers.links import link_to
@@ -187,6 +189,7 @@ class FeatherClient:
         self._api = ApiClient(service, runtime, transport=transport)
         self._grace = timedelta(seconds=settings.absent_grace_seconds)
         self._now = runtime.now
+        self._patience = Patience.from_settings(settings, runtime.sleep)
 
     @property
     def base_url(self) -> str:
@@ -209,7 +212,7 @@ class FeatherClient:
         walk = _Walk(window)
         cursor: str | None = None
         while True:
-            answer = self._list(cursor)
+            answer = self._patience.call(partial(self._list, cursor))
             page = walk.add(read_items(answer.agent_calls or (), f"page {len(walk.cursors) + 1}"))
             if page.records or page.problems:
                 yield page

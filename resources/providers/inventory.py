@@ -48,6 +48,7 @@ PARQUET_SUFFIX = ".parquet"
 GZIP_SUFFIX = ".gz"
 SUFFIXES = (*TEXT_SUFFIXES, *(suffix + GZIP_SUFFIX for suffix in TEXT_SUFFIXES), PARQUET_SUFFIX)
 
+_SAYS_NOTHING = frozenset({b"null", b'""'})
 _MOMENTS = ("started_at", "ended_at")
 _GLOB_MARKS = frozenset("*?[")
 # What reading a file can raise; a damaged gzip stream or Parquet footer is as much the file's fault as a missing right.
@@ -290,6 +291,14 @@ def _record_of(row: Row, where: str) -> ExecutionRecord | Problem:
         return ExecutionRecord(session, started_at, msgspec.json.encode(document, enc_hook=str))
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as fault:
         return Problem(where, f"a value that JSON cannot hold ({type(fault).__name__})")
+
+
+def joined(first: ExecutionRecord, later: ExecutionRecord) -> ExecutionRecord:
+    """Return one session from two of its lines: what the later one says wins, but for the start, which names the day."""
+    fields = msgspec.json.decode(first.raw, type=dict[str, msgspec.Raw])
+    more = msgspec.json.decode(later.raw, type=dict[str, msgspec.Raw])
+    said = {key: value for key, value in more.items() if bytes(value) not in _SAYS_NOTHING and key != "started_at"}
+    return ExecutionRecord(first.execution_id, first.created_at, msgspec.json.encode(fields | said))
 
 
 def _typed(name: str, value: object) -> object:

@@ -29,7 +29,7 @@ from resources.model import ExecutionRecord, Leg, Link, Window
 from resources.providers.api import ApiClient, Reply, Service, checked_base_url, checked_id, checked_key
 from resources.providers.columns import MOMENT, NUMBER, TEXT
 from resources.providers.inventory import SETTING as INVENTORY_SETTING
-from resources.providers.inventory import checked_locations, read_sessions
+from resources.providers.inventory import checked_locations, joined, read_sessions
 from resources.providers.links import link_to
 from resources.providers.moments import expiry_in_url, moment_of
 from resources.providers.protocol import Answer, Field, Page, Problem, Provider, ProviderSpec, Runtime
@@ -41,25 +41,6 @@ KEY_HEADER = "Authorization"
 ACCOUNT_HEADER = "X-Account-ID"
 JWT_PREFIX = "eyJ"
 ACCOUNT_KEY_PREFIX = "sk_live_"
-
-TERMINAL_STATUSES = frozenset(
-    {
-        "completed",
-        "complete",
-        "ended",
-        "finished",
-        "done",
-        "failed",
-        "error",
-        "cancelled",
-        "canceled",
-        "no_answer",
-        "no-answer",
-        "busy",
-        "voicemail",
-    }
-)
-"""Words that users' files may hold for a session that ended; Kataven documents none."""
 
 LINK_LIFE = timedelta(minutes=5)
 """Kataven documentation, call recordings: "The URL expires in 5 minutes"."""
@@ -128,24 +109,25 @@ class KatavenClient:
         self._api.close()
 
     def find(self, window: Window) -> Iterator[Page]:
-        """Yield the inventory's sessions that started in ``window``; of a session in several places, the first one counts.
+        """Yield the inventory's sessions that started in ``window``.
 
-        All the inventory's problems are told, whatever the window: a line without a start time belongs to no day.
+        A session may stand in several places (placed here, ended there): later lines add to it, and keep its first start, so
+        that it stays in its day. All the inventory's problems are told, whatever the window: a line without a start time belongs
+        to no day. Memory grows with the window's sessions, not with the inventory.
         """
-        seen: set[str] = set()
-        records: list[ExecutionRecord] = []
+        sessions: dict[str, ExecutionRecord] = {}
         problems: list[Problem] = []
         for item in read_sessions(self._locations):
             if isinstance(item, Problem):
                 problems.append(item)
-            elif item.created_at in window and item.execution_id not in seen:
-                seen.add(item.execution_id)
-                records.append(item)
-            if len(records) + len(problems) >= PAGE_RECORDS:
-                yield Page(tuple(records), tuple(problems))
-                records, problems = [], []
-        if records or problems:
-            yield Page(tuple(records), tuple(problems))
+            elif item.execution_id in sessions:
+                sessions[item.execution_id] = joined(sessions[item.execution_id], item)
+            elif item.created_at in window:
+                sessions[item.execution_id] = item
+        records = tuple(sessions.values())
+        yield Page((), tuple(problems))
+        for start in range(0, len(records), PAGE_RECORDS):
+            yield Page(records[start : start + PAGE_RECORDS])
 
     def get(self, execution_id: str) -> ExecutionRecord:
         """Return one session as the inventory has it. Reads the whole inventory in the worst case: no endpoint knows more.

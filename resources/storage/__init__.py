@@ -1,7 +1,6 @@
 """Where the archive lives: one root, any fsspec URL, objects that are whole or not there at all."""
 
 from resources.storage.archive import ArchiveStorage, Check, FileSystem, ObjectInfo
-from resources.storage.faults import NotStoredError
 from resources.storage.paths import checked_path
 from resources.storage.root import open_storage
 

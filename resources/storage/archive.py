@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from resources.errors import StorageError
-from resources.storage.faults import NotStoredError, storage_faults
+from resources.errors import NotStoredError, StorageError
+from resources.storage.faults import storage_faults
 from resources.storage.paths import checked_path
 
 Alive = Callable[[int], bool]

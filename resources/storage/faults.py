@@ -10,12 +10,8 @@ from typing import cast
 
 from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, UnauthenticatedError
 
-from resources.errors import AlreadyStoredError, ArchiveError, StorageError
+from resources.errors import AlreadyStoredError, ArchiveError, NotStoredError, StorageError
 from resources.redaction import redact
-
-
-class NotStoredError(StorageError):
-    """There is no object at the path."""
 
 
 _MAX_REASON = 300

@@ -5,12 +5,12 @@ container's or instance's role. botocore finds them once, and s3fs, obstore and 
 they cannot disagree.
 
 A large object is a multipart upload whose *completion* carries ``If-None-Match: *``
-(https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html): bounded memory, nothing visible before the end,
-and no second winner. obstore cannot do that, and s3fs does it at three times the CPU time for each byte (measured).
+(https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html): bounded memory, nothing visible before the
+end, and no second winner. obstore cannot do that, and s3fs does it at three times the CPU time for each byte (measured).
 
 How hard the last promise is depends on the server. AWS lets one of two completions win. SeaweedFS 4.48 looks and then completes,
-without a lock: two that finish within the same milliseconds may both be told that they won (22 of 40 provoked races; a conditional
-PUT: 0 of 150). The object is then whole, and the later one's.
+without a lock: two that finish within the same milliseconds may both be told that they won (22 of 40 provoked races; a
+conditional PUT: 0 of 150). The object is then whole, and the later one's.
 """
 
 from __future__ import annotations

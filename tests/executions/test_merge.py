@@ -70,14 +70,6 @@ def test_a_tombstone_erases_nothing(objects: list[dict[str, object]], more: list
     assert after["purgedAt"] == "2026-11-21T00:00:00Z"
 
 
-@given(st.permutations(range(4)), READS)
-def test_two_writers_agree_whatever_came_first(order: list[int], objects: list[dict[str, object]]) -> None:
-    """Merging two rows does not depend on the order of the arguments."""
-    del order
-    first, *_, last = reads([*objects, {"status": "done"}])
-    assert merge_row(SPEC, first, last) == merge_row(SPEC, last, first)
-
-
 def test_newer_values_win() -> None:
     """A later read brings the later status."""
     first, second = reads([{"status": "running", "count": 1}, {"status": "done"}])

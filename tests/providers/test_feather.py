@@ -93,6 +93,7 @@ def test_repeated_cursor_is_a_fault_and_keeps_what_came(make: Make, server: Stub
 
     assert isinstance(fault_of(walk), UnexpectedAnswerError)
     assert found == ["a", "b"]
+    assert len(server.requests) == 2
 
 
 def test_fresh_cursors_without_new_calls_end_in_a_fault(make: Make, server: StubServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -214,3 +215,18 @@ def test_find_gives_bounded_pages_of_the_window(make: Make, tmp_path: Path) -> N
     assert max(len(page.records) for page in pages) == 500
     assert len(ids) == len(set(ids)) == 1101
     assert problems == [f"{second}:5: no start time that is a time"]
+
+
+def test_later_lines_add_to_a_session(make: Make, tmp_path: Path) -> None:
+    """A session that was placed in one file and ended in another is one session with both facts, in the day of its start."""
+    (tmp_path / "a.csv").write_text("session_id,started_at,status,campaign_id\ns1,2026-11-20T23:59:00Z,initiated,c9\n")
+    (tmp_path / "b.csv").write_text(
+        "session_id,started_at,status,ended_at\ns1,2026-11-21T00:01:00Z,completed,2026-11-21T00:05:00Z\n"
+    )
+
+    pages = list(make(KATAVEN, kataven_sessions=str(tmp_path)).find(DAY))
+    (record,) = [record for page in pages for record in page.records]
+    fields = json.loads(record.raw)
+
+    assert (fields["status"], fields["campaign_id"], fields["started_at"]) == ("completed", "c9", "2026-11-20T23:59:00Z")
+    assert fields["ended_at"] == "2026-11-21T00:05:00Z"
