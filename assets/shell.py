@@ -1,7 +1,8 @@
-"""What the Dagster shells of all assets share: turning our errors into failures that a person reads."""
+"""What the Dagster shells of all assets share: no exception reaches Dagster's databases before it was redacted."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -13,12 +14,19 @@ from resources.redaction import redact
 
 @contextmanager
 def clear_failures() -> Generator[None]:
-    """Raise an archive error as a Dagster failure with one clear, redacted message and no chained exception.
+    """Raise any exception as a Dagster failure whose text was redacted.
 
-    A wrong setting is not retried: trying again cannot help.
+    An archive error becomes one clear message; a wrong setting is not retried, since trying again cannot help. Anything else is a
+    fault of ours or of a library: its traceback is kept, redacted, in the failure's metadata.
     """
     try:
         yield
+    except dg.Failure:
+        raise
     except ArchiveError as error:
         allow_retries = not isinstance(error, SettingsError)
         raise dg.Failure(description=redact(str(error)), allow_retries=allow_retries) from None
+    except Exception as error:  # noqa: BLE001 -- nothing may pass by the redaction
+        words = redact(f"{type(error).__name__}: {error}")
+        trace = redact("".join(traceback.format_exception(error)))
+        raise dg.Failure(description=words, metadata={"traceback": dg.MetadataValue.md(f"```\n{trace}\n```")}) from None

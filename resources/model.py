@@ -59,25 +59,6 @@ class ExecutionRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutionFacts:
-    """What the lifecycle needs to know of an execution, whatever its provider.
-
-    Attributes:
-        status: the provider's own word, lower case unchanged otherwise; None when it is unknown.
-        terminal: True when the execution has ended, so that its recordings may be asked for.
-        ended_at: UTC, or None when it is unknown.
-        purged_at: UTC time of the provider's retention purge, or None.
-        legs: the recordings to expect of it, without repeats.
-    """
-
-    status: str | None
-    terminal: bool
-    ended_at: datetime | None
-    purged_at: datetime | None
-    legs: tuple[Leg, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Link:
     """A fresh presigned URL. A secret: its repr hides it, and it is never written anywhere.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 import pyarrow as pa
@@ -87,7 +87,7 @@ def _moment(text: str) -> Cell:
     except pa.ArrowInvalid:
         pass
     try:
-        naive: datetime = pa.scalar(text).cast(_NAIVE).as_py()
+        naive = cast("datetime", pa.scalar(text).cast(_NAIVE).as_py())
         return Cell(naive.replace(tzinfo=UTC), fits=True)
     except pa.ArrowInvalid:
         pass

@@ -35,6 +35,7 @@ from resources.patience import Patience
 from resources.providers.protocol import Provider
 from resources.redaction import redact
 
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which recordings of a partition a run takes up; by default those that are due.

@@ -58,6 +58,7 @@ def build_recordings_asset(
         selection = Selection(frozenset(config.execution_ids), config.retry_failed, config.dry_run)
         reports: list[DayReport] = []
         with clear_failures(), archive.opened() as opened:
+            opened.storage.sweep()  # what killed runs left half-written; never what a living one writes
             for key in context.partition_keys:
                 report = archive_day(opened, spec.name, date.fromisoformat(key), context.run_id, selection)
                 context.log.info(summary(report))

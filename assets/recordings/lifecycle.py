@@ -63,15 +63,11 @@ class Outcome(StrEnum):
     EXPIRED = "expired"
     """Every fresh link of this attempt lapsed before it was used."""
     TRANSIENT = "transient"
-    STORAGE_FAULT = "storage_fault"
     NOT_MEDIA = "not_media"
     UNEXPECTED = "unexpected"
     REQUEUED = "requeued"
     """An operator asked for it again."""
 
-
-NOT_ATTEMPTS = frozenset({Outcome.DISCOVERED, Outcome.ENDED, Outcome.REQUEUED})
-"""Outcomes that are facts about the execution or an order, not tries to archive."""
 
 SPENDS_ATTEMPT = frozenset(
     {

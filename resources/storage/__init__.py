@@ -4,4 +4,4 @@ from resources.storage.archive import ArchiveStorage, Check, FileSystem, ObjectI
 from resources.storage.paths import checked_path
 from resources.storage.root import open_storage
 
-__all__ = ["ArchiveStorage", "Check", "FileSystem", "NotStoredError", "ObjectInfo", "checked_path", "open_storage"]
+__all__ = ["ArchiveStorage", "Check", "FileSystem", "ObjectInfo", "checked_path", "open_storage"]
