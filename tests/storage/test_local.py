@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from resources.errors import AlreadyStoredError, StorageError
 from resources.storage import ArchiveStorage, open_storage
 
 _PROJECT = Path(__file__).parents[2]
+_NOBODY = 65534
 
 _DYING_WRITER = """
 import sys
@@ -69,11 +71,17 @@ def storage(tmp_path: Path) -> ArchiveStorage:
     return open_storage(str(tmp_path / "archive"))
 
 
-@pytest.fixture
-def ordinary_user() -> None:
-    """Skip where the tests run as root, for whom no permission counts."""
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Be nobody meanwhile where the tests run as root, for whom no permission counts."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
 
 
 def _unfinished(storage: ArchiveStorage) -> list[Path]:
@@ -192,14 +200,14 @@ def test_a_full_disk_is_said_in_words(storage: ArchiveStorage, monkeypatch: pyte
     assert _unfinished(storage) == []
 
 
-@pytest.mark.usefixtures("ordinary_user")
 def test_a_root_without_write_permission_fails_the_probe(storage: ArchiveStorage) -> None:
     """Doctor hears of it in the first check, with the remedy."""
     root = storage.local_path()
     assert root is not None
     root.mkdir()
     root.chmod(0o500)
-    (check,) = storage.probe()
+    with ordinary_user():
+        (check,) = storage.probe()
     assert not check.passed
     assert "permission" in str(check.error)
     assert storage.url in str(check.error)
