@@ -51,19 +51,6 @@ class Selection:
     dry_run: bool = False
 
 
-def archive_day(archive: Archive, provider_name: str, day: date, run_id: str, selection: Selection | None = None) -> DayReport:
-    """Archive what is due in one partition and return what happened.
-
-    One bad recording never fails its neighbours: its outcome is an event. Safe to run again, and beside itself.
-
-    Raises:
-        SettingsError: the provider is off or wrongly set.
-        StorageError: the root failed. What was learnt before is written if that is still possible; nothing is half-published.
-    """
-    run = _DayRun(archive, archive.provider(provider_name), day, run_id, selection or Selection())
-    return run.execute()
-
-
 @dataclass(frozen=True, slots=True)
 class _Result:
     """What one try gave: a fact, or the error to make it from later, and the copy if there is one."""
@@ -76,21 +63,54 @@ class _Result:
 
 
 @dataclass(slots=True)
+class RunMemory:
+    """What a run has learnt about its provider; its partitions share it.
+
+    Attributes:
+        stop: why the rest of the run asks nothing more: the operator's fault, or a pause longer than a run should wait.
+        base_proved: True once this base URL has led to a recording or to a "not ready".
+    """
+
+    stop: _Result | None = None
+    base_proved: bool = False
+
+
+def archive_day(
+    archive: Archive,
+    provider_name: str,
+    day: date,
+    run_id: str,
+    selection: Selection | None = None,
+    memory: RunMemory | None = None,
+) -> DayReport:
+    """Archive what is due in one partition and return what happened.
+
+    One bad recording never fails its neighbours: its outcome is an event. Safe to run again, and beside itself.
+
+    Raises:
+        SettingsError: the provider is off or wrongly set.
+        StorageError: the root failed. What was learnt before is written if that is still possible; nothing is half-published.
+    """
+    provider = archive.provider(provider_name)
+    run = _DayRun(archive, provider, day, run_id, selection or Selection(), memory or RunMemory())
+    return run.execute()
+
+
+@dataclass(slots=True)
 class _DayRun:
     archive: Archive
     provider: Provider
     day: date
     run_id: str
     selection: Selection
+    memory: RunMemory
     ledger: Ledger = field(init=False)
     policy: Policy = field(init=False)
     patience: Patience = field(init=False)
     buffer: EventBuffer = field(init=False)
     report: DayReport = field(init=False)
     orphans: dict[RecordingKey, str] = field(default_factory=dict[RecordingKey, str])
-    _stop: _Result | None = None
     _fault: BaseException | None = None
-    _base_proved: bool = False
     _doubtful: list[tuple[Event, _Result]] = field(default_factory=list[tuple[Event, _Result]])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -159,7 +179,7 @@ class _DayRun:
         if self._fault is not None:
             return
         try:
-            result = self._stop or self._try(event)
+            result = self.memory.stop or self._try(event)
             if isinstance(result.error, AbsentError) and not result.error.certain:
                 with self._lock:
                     self._doubtful.append((event, result))
@@ -198,7 +218,7 @@ class _DayRun:
             result = _Result(fact_of(error), error=error)
             self._stop_others(error)
         if result.fact.outcome in (Outcome.ARCHIVED, Outcome.NOT_READY):
-            self._base_proved = True
+            self.memory.base_proved = True
         return replace(result, seconds=self.archive.runtime.monotonic() - started)
 
     def _archive_once(self, event: Event) -> _Result:
@@ -243,14 +263,15 @@ class _DayRun:
         long_pause = isinstance(error, RateLimitedError) and (error.retry_after or 0) > settings.transient_budget_seconds
         if isinstance(error, BlockedError) or long_pause:
             with self._lock:
-                self._stop = self._stop or _Result(fact_of(error), error=error, detail=f"not asked, since {error.detail}")
+                known = self.memory.stop
+                self.memory.stop = known or _Result(fact_of(error), error=error, detail=f"not asked, since {error.detail}")
 
     def _settle_doubtful(self) -> None:
         """Decide on 404s that a wrong base URL gives too: believed only if this base has ever given anything else."""
         if not self._doubtful:
             return
         base = self.provider.base_url
-        proved = self._base_proved or self.ledger.base_has_proved_right(self.provider.name, base)
+        proved = self.memory.base_proved or self.ledger.base_has_proved_right(self.provider.name, base)
         for event, result in self._doubtful:
             if proved:
                 self._finish(event, result)

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from assets.recordings.archiving import Selection, archive_day
+from assets.recordings.archiving import RunMemory, Selection, archive_day
 from assets.recordings.lifecycle import State
 from assets.recordings.report import DayReport
 from assets.shell import clear_failures
@@ -57,10 +57,11 @@ def build_recordings_asset(
     ) -> Iterator[dg.MaterializeResult[Any]]:
         selection = Selection(frozenset(config.execution_ids), config.retry_failed, config.dry_run)
         reports: list[DayReport] = []
+        memory = RunMemory()
         with clear_failures(), archive.opened() as opened:
             opened.storage.sweep()  # what killed runs left half-written; never what a living one writes
             for key in context.partition_keys:
-                report = archive_day(opened, spec.name, date.fromisoformat(key), context.run_id, selection)
+                report = archive_day(opened, spec.name, date.fromisoformat(key), context.run_id, selection, memory)
                 context.log.info(summary(report))
                 context.add_asset_metadata(metadata(report), asset_key=context.asset_key, partition_key=key)
                 reports.append(report)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from assets.recordings import manifest, names
-from assets.recordings.archiving import Selection, archive_day
+from assets.recordings.archiving import RunMemory, Selection, archive_day
 from assets.recordings.lifecycle import Outcome, State
 from assets.recordings.report import DayReport
 from assets.recordings.verification import verify_day
@@ -114,6 +114,18 @@ def test_a_wrong_key_blocks_without_a_storm(bench: Bench) -> None:
     bench.clock.offset += 1000
     archive_all(bench, "asteroid")
     assert Counter(bench.states("asteroid").values())["archived"] > 5
+
+
+def test_a_range_run_is_stopped_as_a_whole(bench: Bench) -> None:
+    """A run over several days does not ask again on the next day once the key was refused."""
+    bench.discover("feather")
+    bench.sandbox.set_fault("wrong-keys")
+    memory = RunMemory()
+    days = bench.days("feather")
+    links = [archive_day(bench.archive, "feather", day, "run-1", memory=memory).links for day in days]
+    assert links[0] <= bench.archive.settings.media_concurrency
+    assert links[1:] == [0] * (len(days) - 1)
+    assert set(bench.states("feather").values()) == {"blocked"}
 
 
 def test_a_wrong_kataven_base_is_not_taken_for_absence(bench: Bench) -> None:
