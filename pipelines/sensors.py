@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from datetime import date
 
 import dagster as dg
 
@@ -30,11 +31,14 @@ def retry_sensor_name(provider: str) -> str:
 def build_sensors(specs: Sequence[ProviderSpec], settings: Settings) -> list[dg.SensorDefinition]:
     """Return the retry sensor of each provider, and the catalog's sensor."""
     running = dg.DefaultSensorStatus.RUNNING if settings.archive_automation == "running" else dg.DefaultSensorStatus.STOPPED
+    retries = [_retry_sensor(spec, running, settings) for spec in specs]
+    return [*retries, _catalog_sensor(specs, running, settings.archive_sensor_interval_seconds)]
+
+
+def _retry_sensor(spec: ProviderSpec, running: dg.DefaultSensorStatus, settings: Settings) -> dg.SensorDefinition:
     interval = settings.archive_sensor_interval_seconds
-    return [*(_retry_sensor(spec, running, interval) for spec in specs), _catalog_sensor(specs, running, interval)]
+    first = date.fromisoformat(settings.archive_start_date)
 
-
-def _retry_sensor(spec: ProviderSpec, running: dg.DefaultSensorStatus, interval: int) -> dg.SensorDefinition:
     @dg.sensor(
         name=retry_sensor_name(spec.name),
         job_name=retry_job_name(spec.name),
@@ -47,7 +51,9 @@ def _retry_sensor(spec: ProviderSpec, running: dg.DefaultSensorStatus, interval:
             if not is_on(spec, opened.settings):
                 return dg.SkipReason(f"{spec.name} is off: {spec.key_setting} is not set")
             now = opened.runtime.now()
-            queue = queue_of(Ledger(opened.storage).read_open(spec.name).values(), now)
+            known = Ledger(opened.storage).read_open(spec.name).values()
+            # For one day that is no partition (the start was moved), Dagster would refuse all that is asked for.
+            queue = queue_of((event for event in known if event.day >= first), now)
             limit = opened.settings.archive_sensor_max_runs
         busy = {day for span in days_in_flight(context.instance, spec.name) for day in span.days}
         free = [day for day in queue.due if day not in busy]

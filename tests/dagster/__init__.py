@@ -1,0 +1,1 @@
+"""The Dagster side: definitions, sensors and schedules alone, then the real daemon and the real web interface."""
