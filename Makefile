@@ -20,7 +20,7 @@ ui: $(VENV)/.run ## the Dagster UI and daemon, with the settings of the environm
 	  { [ -f "$$DAGSTER_HOME/dagster.yaml" ] || cp dagster.yaml "$$DAGSTER_HOME/"; } && exec $(BIN)/dagster dev -w workspace.yaml
 
 test: $(VENV)/.dev ## all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, floors, dead code, dependencies
 	$(BIN)/ruff check .

@@ -42,7 +42,7 @@ def build_executions_asset(spec: ProviderSpec, partitions: dg.PartitionsDefiniti
             ledger, policy, now = Ledger(opened.storage), Policy.from_settings(opened.settings), opened.runtime.now()
 
             def tell_ledger(day: date, expected: Sequence[Expected]) -> None:
-                discover(ledger, spec.name, day, expected, run_id=context.run_id, now=now, policy=policy)
+                discover(ledger, spec.name, day, expected, run_id=context.run.run_id, now=now, policy=policy)
 
             report = ingest(opened.provider(spec.name), spec, opened.storage, days, now=now, before_write=tell_ledger)
             for day in report.days:

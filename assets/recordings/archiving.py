@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
+from http import HTTPStatus
 from uuid import uuid4
 
 from assets.recordings import adoption, names
@@ -28,12 +29,19 @@ from resources.errors import (
     BlockedError,
     RateLimitedError,
     RecordingError,
+    StorageError,
     Subject,
 )
 from resources.model import RecordingKey
 from resources.patience import Patience
 from resources.providers.protocol import Provider
 from resources.redaction import redact
+
+PROOFS = frozenset({Outcome.ARCHIVED, Outcome.NOT_READY})
+"""Outcomes that a wrong base URL cannot give."""
+
+_REFUSED_IN_A_ROW = 3
+_STORAGE_FAULTS_IN_A_ROW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +72,19 @@ class _Result:
 
 @dataclass(slots=True)
 class RunMemory:
-    """What a run has learnt about its provider; its partitions share it.
+    """What a run has learnt about its provider and its root; its partitions share it.
 
     Attributes:
         stop: why the rest of the run asks nothing more: the operator's fault, or a pause longer than a run should wait.
         base_proved: True once this base URL has led to a recording or to a "not ready".
+        refused: recordings that the key may not see (403), in a row.
+        storage_faults: objects that the root refused, in a row.
     """
 
     stop: _Result | None = None
     base_proved: bool = False
+    refused: int = 0
+    storage_faults: int = 0
 
 
 def archive_day(
@@ -126,8 +138,10 @@ class _DayRun:
         started = self.archive.runtime.monotonic()
         events = self.ledger.read_day(self.provider.name, self.day)
         self.report.known = len(events)
-        self.report.already_archived = sum(event.life.state is State.ARCHIVED for event in events.values())
-        due = self._due(events.values())
+        unarchived = [event for event in events.values() if event.life.state is not State.ARCHIVED]
+        self.report.already_archived = len(events) - len(unarchived)
+        self.orphans = adoption.find_orphans(self.archive.storage, self.provider.name, self.day, unarchived)
+        due = self._due(unarchived)
         self.report.due = len(due)
         if self.selection.dry_run:
             self.report.dry_run = True
@@ -148,9 +162,9 @@ class _DayRun:
         for event in sorted(events, key=lambda event: event.key):
             if wanted and event.key.execution_id not in wanted:
                 continue
-            if event.life.state is State.ARCHIVED:
-                continue
-            if (event.life.terminal or event.life.state is State.BLOCKED) and self.selection.retry_failed:
+            if event.key in self.orphans:
+                due.append(event)
+            elif (event.life.terminal or event.life.state is State.BLOCKED) and self.selection.retry_failed:
                 due.append(event if self.selection.dry_run else self._requeue(event))
             elif is_due(event.life, now) or (wanted and not event.life.terminal):
                 due.append(event)
@@ -162,7 +176,6 @@ class _DayRun:
     # -- the work
 
     def _work(self, due: list[Event]) -> None:
-        self.orphans = adoption.find_orphans(self.archive.storage, self.provider.name, self.day, due)
         workers = min(self.archive.settings.media_concurrency, len(due))
         try:
             with ThreadPoolExecutor(workers, thread_name_prefix=f"{self.provider.name}-media") as pool:
@@ -175,11 +188,12 @@ class _DayRun:
             raise self._fault
 
     def _take_up(self, event: Event) -> None:
-        """Do one recording; runs in a worker thread. Only a broken archive root stops the others."""
+        """Do one recording; runs in a worker thread. Only an archive root that goes on failing stops the others."""
         if self._fault is not None:
             return
         try:
-            result = self.memory.stop or self._try(event)
+            stopped = None if event.key in self.orphans else self.memory.stop
+            result = stopped or self._try(event)
             if isinstance(result.error, AbsentError) and not result.error.certain:
                 with self._lock:
                     self._doubtful.append((event, result))
@@ -217,7 +231,11 @@ class _DayRun:
         except RecordingError as error:
             result = _Result(fact_of(error), error=error)
             self._stop_others(error)
-        if result.fact.outcome in (Outcome.ARCHIVED, Outcome.NOT_READY):
+        except StorageError as error:
+            result = self._storage_fault(error)
+        else:
+            self.memory.refused = self.memory.storage_faults = 0
+        if result.fact.outcome in PROOFS:
             self.memory.base_proved = True
         return replace(result, seconds=self.archive.runtime.monotonic() - started)
 
@@ -261,10 +279,22 @@ class _DayRun:
         """After an operator's fault, or a pause longer than a run should wait, the rest of the run asks nothing."""
         settings = self.archive.settings
         long_pause = isinstance(error, RateLimitedError) and (error.retry_after or 0) > settings.transient_budget_seconds
-        if isinstance(error, BlockedError) or long_pause:
-            with self._lock:
+        with self._lock:
+            if isinstance(error, BlockedError):
+                self.memory.refused += 1
+            # A 403 may be about one recording alone; a row of them, or any other refusal, is about the key.
+            alone = error.http_status == HTTPStatus.FORBIDDEN and self.memory.refused < _REFUSED_IN_A_ROW
+            if long_pause or (isinstance(error, BlockedError) and not alone):
                 known = self.memory.stop
                 self.memory.stop = known or _Result(fact_of(error), error=error, detail=f"not asked, since {error.detail}")
+
+    def _storage_fault(self, error: StorageError) -> _Result:
+        """Leave one object that the root refuses for later; a root that refuses several in a row fails the run."""
+        with self._lock:
+            self.memory.storage_faults += 1
+            if self.memory.storage_faults >= _STORAGE_FAULTS_IN_A_ROW:
+                raise error
+        return _Result(Fact(Outcome.STORAGE_FAULT), detail=str(error))
 
     def _settle_doubtful(self) -> None:
         """Decide on 404s that a wrong base URL gives too: believed only if this base has ever given anything else."""
@@ -298,6 +328,7 @@ class _DayRun:
             http_status=result.error.http_status if result.error else None,
             detail=redact(detail) if detail else None,
             api_base=self.provider.base_url,
+            proved_base=self.provider.base_url if result.fact.outcome in PROOFS else event.proved_base,
             seconds=result.seconds,
             copy=result.copy,
         )

@@ -61,7 +61,7 @@ def build_recordings_asset(
         with clear_failures(), archive.opened() as opened:
             opened.storage.sweep()  # what killed runs left half-written; never what a living one writes
             for key in context.partition_keys:
-                report = archive_day(opened, spec.name, date.fromisoformat(key), context.run_id, selection, memory)
+                report = archive_day(opened, spec.name, date.fromisoformat(key), context.run.run_id, selection, memory)
                 context.log.info(summary(report))
                 context.add_asset_metadata(metadata(report), asset_key=context.asset_key, partition_key=key)
                 reports.append(report)

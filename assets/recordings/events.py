@@ -53,7 +53,8 @@ class Event:
         life: the state after it.
         http_status: of the answer that decided, if one came.
         detail: a sentence for people; redacted.
-        api_base: the base URL that gave the answer: a later 404 is believed only where this base has proved right.
+        api_base: the base URL that gave the answer.
+        proved_base: the last base URL that led to this recording or to its "not ready": its 404s are believed.
         seconds: how long link and transfer took.
         copy: the facts of the copy once it is archived.
     """
@@ -70,6 +71,7 @@ class Event:
     detail: str | None = None
     api_base: str | None = None
     seconds: float | None = None
+    proved_base: str | None = None
     copy: Copy | None = None
 
     @property
@@ -108,10 +110,12 @@ SCHEMA = pa.schema(
         ("epoch", pa.int64()),
         ("next_attempt_at", _MOMENT),
         ("eligible_since", _MOMENT),
+        ("trying_since", _MOMENT),
         ("ended_at", _MOMENT),
         ("http_status", pa.int32()),
         ("detail", pa.string()),
         ("api_base", pa.string()),
+        ("proved_base", pa.string()),
         ("seconds", pa.float64()),
         ("path", pa.string()),
         ("bytes", pa.int64()),
@@ -122,7 +126,16 @@ SCHEMA = pa.schema(
 )
 """The columns of an event file and of the compacted state; one row an event."""
 
-_LIFE_FIELDS = ("attempts", "attempts_before", "suspects", "epoch", "next_attempt_at", "eligible_since", "ended_at")
+_LIFE_FIELDS = (
+    "attempts",
+    "attempts_before",
+    "suspects",
+    "epoch",
+    "next_attempt_at",
+    "eligible_since",
+    "trying_since",
+    "ended_at",
+)
 _COPY_FIELDS = ("path", "bytes", "sha256", "content_type", "sidecar_sha256")
 
 
@@ -161,6 +174,7 @@ def _to_row(event: Event) -> dict[str, Any]:
         "http_status": event.http_status,
         "detail": event.detail,
         "api_base": event.api_base,
+        "proved_base": event.proved_base,
         "seconds": event.seconds,
     }
     row |= {name: getattr(event.life, name) for name in _LIFE_FIELDS}
@@ -183,6 +197,7 @@ def _from_row(row: Mapping[str, Any]) -> Event:
         http_status=row["http_status"],
         detail=row["detail"],
         api_base=row["api_base"],
+        proved_base=row["proved_base"],
         seconds=row["seconds"],
         copy=copy,
     )

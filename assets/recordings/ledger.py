@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import ParamSpec, TypeVar
 
 import msgspec
@@ -26,18 +27,19 @@ import pyarrow.parquet as pq
 
 from assets.recordings import names
 from assets.recordings.events import SCHEMA, Event, from_table, to_table, winners
-from assets.recordings.lifecycle import OPEN_STATES, Outcome
-from resources.errors import NotStoredError
+from assets.recordings.lifecycle import OPEN_STATES
+from resources.errors import NotStoredError, StorageError
 from resources.model import RecordingKey
 from resources.storage import ArchiveStorage
 
 _POINTER = "current.json"
 _KEPT_GENERATIONS = 2
+_GRACE = timedelta(hours=1)
 _TRIES = 5
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
 _IS_OPEN = pc.field("state").isin(sorted(state.value for state in OPEN_STATES))
-_PROOFS = frozenset({Outcome.ARCHIVED.value, Outcome.NOT_READY.value})
+_EVENT_FILE = re.compile(rf"{names.EVENTS}/provider=[^/]+/date=(\d{{4}}-\d\d-\d\d)/[^/]+\.parquet")
 
 
 class _Pointer(msgspec.Struct, frozen=True):
@@ -51,10 +53,11 @@ class _Pointer(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class FoldReport:
-    """What a fold did: files that were folded now, recordings in the state, and how many of them are open."""
+    """What a fold did: files that were folded now and their days, recordings in the state, and how many of them are open."""
 
     provider: str
     new_files: int
+    days: tuple[date, ...]
     recordings: int
     open_recordings: int
 
@@ -98,22 +101,21 @@ class Ledger:
         """Return the winning event of every recording of one partition."""
         pointer = self._pointer(provider)
         folded = self._folded(pointer)
-        listed = [info.path for info in self.storage.list(names.events_folder(provider, day))]
+        listed = self._event_files(names.events_folder(provider, day))
         events = self._read_events(path for path in listed if path not in folded)
         if pointer.state is not None:
-            state = _from_bytes(self.storage.read(pointer.state)).filter(pc.field("date") == pa.scalar(day))
+            state = self._read_table(pointer.state).filter(pc.field("date") == pa.scalar(day))
             events.extend(from_table(state))
         return winners(events)
 
     def days(self, provider: str) -> list[date]:
         """Return the partitions that have events, ascending."""
-        folder = f"{_events_of(provider)}/date="
-        found = {info.path.removeprefix(folder).partition("/")[0] for info in self.storage.list(_events_of(provider))}
-        return sorted(date.fromisoformat(day) for day in found)
+        found = {_day_of(path) for path in self._event_files(_events_of(provider))}
+        return sorted(found)
 
     def history(self, provider: str, day: date) -> list[Event]:
         """Return every event of one partition, oldest first by its recording's own count."""
-        listed = [info.path for info in self.storage.list(names.events_folder(provider, day))]
+        listed = self._event_files(names.events_folder(provider, day))
         return sorted(self._read_events(listed), key=lambda event: (str(event.key), event.seq, event.at))
 
     @_again_when_folded
@@ -126,7 +128,7 @@ class Ledger:
         tail = self._read_events(self._tail(provider, pointer))
         known: list[Event] = []
         if pointer.open is not None:
-            known = from_table(_from_bytes(self.storage.read(pointer.open)))
+            known = from_table(self._read_table(pointer.open))
         overlaid = winners([*known, *tail])
         return {key: event for key, event in overlaid.items() if not event.life.terminal}
 
@@ -136,12 +138,8 @@ class Ledger:
         pointer = self._pointer(provider)
         tables = [self._read_table(path) for path in self._tail(provider, pointer)]
         if pointer.state is not None:
-            tables.append(_from_bytes(self.storage.read(pointer.state), columns=["api_base", "outcome"]))
-        return any(
-            row["api_base"] == api_base and row["outcome"] in _PROOFS
-            for table in tables
-            for row in table.select(["api_base", "outcome"]).to_pylist()
-        )
+            tables.append(self._read_table(pointer.state, ["proved_base"]))
+        return any(api_base in table["proved_base"].unique().to_pylist() for table in tables)
 
     @_again_when_folded
     def state_table(self, provider: str) -> pa.Table:
@@ -151,7 +149,7 @@ class Ledger:
 
     def events_table(self, provider: str) -> pa.Table:
         """Return every event of the provider as a table of :data:`SCHEMA`."""
-        listed = [info.path for info in self.storage.list(_events_of(provider))]
+        listed = self._event_files(_events_of(provider))
         return pa.concat_tables([self._read_table(path) for path in listed] or [SCHEMA.empty_table()])
 
     @_again_when_folded
@@ -160,7 +158,7 @@ class Ledger:
         pointer = self._pointer(provider)
         tail = self._tail(provider, pointer)
         if not tail and pointer.state is not None:
-            return self._report(provider, 0, _from_bytes(self.storage.read(pointer.state)))
+            return self._report(provider, [], self._read_table(pointer.state))
         state = self._merged(pointer, tail)
         generation = pointer.generation + 1
         stem = f"{_state_folder(provider)}/{generation:010d}-{uuid.uuid4().hex}"
@@ -170,9 +168,10 @@ class Ledger:
         self.storage.create(f"{stem}.state.parquet", _to_bytes(state))
         self.storage.create(f"{stem}.open.parquet", _to_bytes(open_rows))
         self.storage.create(f"{stem}.folded.json", msgspec.json.encode(folded))
-        self.storage.write(f"{_state_folder(provider)}/{_POINTER}", msgspec.json.encode(published))
-        self._drop_old_generations(provider, generation)
-        return self._report(provider, len(tail), state)
+        if self._pointer(provider).generation == pointer.generation:
+            self.storage.write(f"{_state_folder(provider)}/{_POINTER}", msgspec.json.encode(published))
+            self._drop_old_generations(provider, generation)
+        return self._report(provider, tail, state)
 
     # -- parts
 
@@ -180,7 +179,10 @@ class Ledger:
         path = f"{_state_folder(provider)}/{_POINTER}"
         if not self.storage.exists(path):
             return _Pointer()
-        return msgspec.json.decode(self.storage.read(path), type=_Pointer)
+        pointer = msgspec.json.decode(self.storage.read(path), type=_Pointer)
+        if pointer.state is not None and not self.storage.exists(pointer.state):
+            return _Pointer(pointer.generation)  # the events are the truth: without a state everything is tail
+        return pointer
 
     def _folded(self, pointer: _Pointer) -> frozenset[str]:
         if pointer.folded is None:
@@ -189,12 +191,16 @@ class Ledger:
 
     def _tail(self, provider: str, pointer: _Pointer) -> list[str]:
         folded = self._folded(pointer)
-        return [info.path for info in self.storage.list(_events_of(provider)) if info.path not in folded]
+        return [path for path in self._event_files(_events_of(provider)) if path not in folded]
+
+    def _event_files(self, folder: str) -> list[str]:
+        """List the event files, and nothing that others (a file manager, a console) may have left beside them."""
+        return [info.path for info in self.storage.list(folder) if _EVENT_FILE.fullmatch(info.path)]
 
     def _merged(self, pointer: _Pointer, tail: Sequence[str]) -> pa.Table:
         events = self._read_events(tail)
         if pointer.state is not None:
-            former = _from_bytes(self.storage.read(pointer.state))
+            former = self._read_table(pointer.state)
             events.extend(from_table(former))
         merged = winners(events)
         return to_table(sorted(merged.values(), key=lambda event: (event.day, event.key)))
@@ -202,19 +208,34 @@ class Ledger:
     def _read_events(self, paths: Iterable[str]) -> list[Event]:
         return [event for path in paths for event in from_table(self._read_table(path))]
 
-    def _read_table(self, path: str) -> pa.Table:
-        return _from_bytes(self.storage.read(path))
+    def _read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        try:
+            return _from_bytes(self.storage.read(path), columns=columns)
+        except pa.ArrowException as error:
+            msg = f"{path} in {self.storage.url} is damaged ({error}): restore it from a copy, or move it away and run again"
+            raise StorageError(msg) from None
 
     def _drop_old_generations(self, provider: str, newest: int) -> None:
-        """Readers may still be on the generation before: only older ones go."""
-        for info in self.storage.list(_state_folder(provider)):
+        """Readers may still be on the generation before, and a slow fold may be about to point at its own: only old ones go.
+
+        Old by the storage's own clock, in comparison with its newest file.
+        """
+        files = list(self.storage.list(_state_folder(provider)))
+        youngest = max((info.modified for info in files), default=None)
+        for info in files:
             number = info.path.rpartition("/")[2].partition("-")[0]
-            if number.isdigit() and int(number) <= newest - _KEPT_GENERATIONS:
+            is_old = youngest is not None and youngest - info.modified >= _GRACE
+            if number.isdigit() and int(number) <= newest - _KEPT_GENERATIONS and is_old:
                 self.storage.delete(info.path)
 
+    def generation(self, provider: str) -> int:
+        """Return the number of the published fold; grows with each."""
+        return self._pointer(provider).generation
+
     @staticmethod
-    def _report(provider: str, new_files: int, state: pa.Table) -> FoldReport:
-        return FoldReport(provider, new_files, state.num_rows, state.filter(_IS_OPEN).num_rows)
+    def _report(provider: str, folded: Sequence[str], state: pa.Table) -> FoldReport:
+        days = tuple(sorted({_day_of(path) for path in folded}))
+        return FoldReport(provider, len(folded), days, state.num_rows, state.filter(_IS_OPEN).num_rows)
 
 
 @dataclass(slots=True)
@@ -256,6 +277,12 @@ class EventBuffer:
         if self._events:
             self.ledger.append(self._events, self.now())
             self._events = []
+
+
+def _day_of(path: str) -> date:
+    found = _EVENT_FILE.fullmatch(path)
+    assert found is not None  # noqa: S101 -- it was listed by this pattern
+    return date.fromisoformat(found.group(1))
 
 
 def _events_of(provider: str) -> str:

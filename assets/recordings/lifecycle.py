@@ -63,6 +63,8 @@ class Outcome(StrEnum):
     EXPIRED = "expired"
     """Every fresh link of this attempt lapsed before it was used."""
     TRANSIENT = "transient"
+    STORAGE_FAULT = "storage_fault"
+    """The archive root refused this one object."""
     NOT_MEDIA = "not_media"
     UNEXPECTED = "unexpected"
     REQUEUED = "requeued"
@@ -83,18 +85,27 @@ SPENDS_ATTEMPT = frozenset(
 )
 """Outcomes that say something about the recording itself; the others are about us, our settings or our pace."""
 
-_SUSPECT = frozenset({Outcome.NOT_MEDIA, Outcome.UNEXPECTED})
-
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patient the archive is. All values are settings; durations are in seconds unless named otherwise."""
+    """How patient the archive is. Durations are in seconds unless named otherwise.
+
+    Attributes:
+        base, slow, maximum: pauses of the backoff; ``slow`` is the first one where a provider is not configured.
+        attempt_limit, deadline: tries, and time since the first one, after which a recording is a dead letter.
+        suspect_limit, suspect_days: so many bodies that were no media, over at least this time, make one as well: an error page
+            may stand in front of everything for some hours.
+        absent_grace: how long after an execution's end "there is none" is not believed.
+        blocked_recheck: pause after an operator's fault.
+        jitter: share of a pause by which it varies.
+    """
 
     base: float = 60.0
     slow: float = 3600.0
     maximum: float = 6 * 3600.0
     attempt_limit: int = 50
     suspect_limit: int = 5
+    suspect_days: timedelta = timedelta(days=1)
     deadline: timedelta = timedelta(days=14)
     absent_grace: float = 24 * 3600.0
     blocked_recheck: float = 900.0
@@ -121,10 +132,11 @@ class Life:
     Attributes:
         attempts: tries so far that said something about the recording; never goes down.
         attempts_before: ``attempts`` at the last requeue; the limits count from there.
-        suspects: bodies or answers in this epoch that were no recording; a few are enough for a dead letter.
+        suspects: bodies in this epoch that were no recording.
         epoch: how often an operator has requeued it.
         next_attempt_at: UTC; None while it waits for its execution to end, and in terminal states.
-        eligible_since: UTC moment since when it could be asked for; the deadline counts from there.
+        eligible_since: UTC moment since when it may be asked for; None while its execution runs.
+        trying_since: UTC moment of the first try of this epoch that said something about it; the deadline counts from there.
         ended_at: UTC end of its execution; where the provider does not say it, when the archive first saw it ended.
     """
 
@@ -135,6 +147,7 @@ class Life:
     epoch: int = 0
     next_attempt_at: datetime | None = None
     eligible_since: datetime | None = None
+    trying_since: datetime | None = None
     ended_at: datetime | None = None
 
     @property
@@ -183,6 +196,9 @@ def transition(life: Life | None, fact: Fact, now: datetime, policy: Policy, key
         return _finished(life, State.PURGED, outcome)
     if outcome in (Outcome.DISCOVERED, Outcome.ENDED):
         return _seen(life, fact, now)
+    if life.eligible_since is None:
+        # Asked for by hand while its execution runs: it goes on waiting for the end.
+        return replace(life, attempts=life.attempts + (outcome in SPENDS_ATTEMPT))
     if outcome in (Outcome.BLOCKED, Outcome.REFUSED):
         pause = max(policy.blocked_recheck, fact.retry_after or 0.0)
         return replace(life, state=State.BLOCKED, next_attempt_at=now + timedelta(seconds=pause))
@@ -226,23 +242,22 @@ def _requeued(life: Life, now: datetime) -> Life:
         epoch=life.epoch + 1,
         next_attempt_at=now,
         eligible_since=now,
+        trying_since=None,
     )
 
 
 def _unsuccessful(life: Life, fact: Fact, now: datetime, policy: Policy, key: RecordingKey) -> Life:
     outcome = fact.outcome
-    spent = 1 if outcome in SPENDS_ATTEMPT else 0
-    life = replace(
-        life,
-        attempts=life.attempts + spent,
-        suspects=life.suspects + (outcome in _SUSPECT),
-        # The operator's time to mend a key or a setting does not count against the recording.
-        eligible_since=now if life.state is State.BLOCKED else life.eligible_since or now,
-    )
+    spent = outcome in SPENDS_ATTEMPT
+    if spent:
+        # The operator's time to mend a key or a setting does not count against the recording, nor does any time before a try.
+        since = life.trying_since if life.state is not State.BLOCKED else None
+        suspects = life.suspects + (outcome is Outcome.NOT_MEDIA)
+        life = replace(life, attempts=life.attempts + 1, suspects=suspects, trying_since=since or now)
     if outcome is Outcome.ABSENT and _old_enough(life, now, policy):
         return replace(life, state=State.ABSENT, next_attempt_at=None)
     tries = life.attempts - life.attempts_before
-    if tries >= policy.attempt_limit or life.suspects >= policy.suspect_limit or _late(life, now, policy):
+    if spent and (tries >= policy.attempt_limit or _too_long(life, now, policy)):
         return replace(life, state=State.FAILED, next_attempt_at=None)
     base = policy.slow if outcome is Outcome.NOT_CONFIGURED else policy.base
     pause = max(backoff(max(tries, 1), base, policy, key), timedelta(seconds=fact.retry_after or 0.0))
@@ -257,5 +272,6 @@ def _old_enough(life: Life, now: datetime, policy: Policy) -> bool:
     return now - since >= timedelta(seconds=policy.absent_grace)
 
 
-def _late(life: Life, now: datetime, policy: Policy) -> bool:
-    return life.eligible_since is not None and now - life.eligible_since > policy.deadline
+def _too_long(life: Life, now: datetime, policy: Policy) -> bool:
+    tried = now - (life.trying_since or now)
+    return tried > policy.deadline or (life.suspects >= policy.suspect_limit and tried >= policy.suspect_days)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from assets.recordings.archiving import RunMemory, Selection, archive_day
 from assets.recordings.lifecycle import Outcome, State
 from assets.recordings.report import DayReport
 from assets.recordings.verification import verify_day
-from resources.errors import SettingsError, StorageError
-from resources.model import Leg, RecordingKey
+from resources.errors import BlockedError, SettingsError, StorageError, Subject
+from resources.model import Leg, Link, RecordingKey
 from resources.providers.registry import PROVIDERS
+from resources.storage import ArchiveStorage
 from tests.conftest import Bench
 
 READY = ("ready", "supervisor")
@@ -245,22 +247,74 @@ def test_dead_letters_come_back_by_hand(bench: Bench) -> None:
     assert Counter(bench.states("feather").values())["archived"] > 5
 
 
-def test_a_root_that_fails_stops_the_run_and_loses_nothing(bench: Bench) -> None:
-    """When the root refuses recordings the run fails clearly, and the next one archives them."""
+def test_a_root_that_fails_stops_the_run_and_loses_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the root goes on refusing recordings the run fails clearly, and the next one archives them."""
     bench.discover("feather")
-    storage, day = bench.archive.storage, bench.days("feather")[0]
-    good = storage.create_from
+    day = bench.days("feather")[0]
 
     def refuse(*_: object) -> int:
         msg = "no space left on device: free some, or set ARCHIVE_ROOT elsewhere"
         raise StorageError(msg)
 
-    storage.create_from = refuse  # type: ignore[method-assign]
-    with pytest.raises(StorageError, match="no space left"):
-        archive_day(bench.archive, "feather", day, "run-1")
-    storage.create_from = good  # type: ignore[method-assign]
+    with monkeypatch.context() as patch:
+        patch.setattr(type(bench.archive.storage), "create_from", refuse)
+        with pytest.raises(StorageError, match="no space left"):
+            archive_day(bench.archive, "feather", day, "run-1")
+    bench.clock.offset += 3600
     archive_day(bench.archive, "feather", day, "run-2")
     assert "archived" in bench.states("feather").values()
+
+
+def test_an_object_that_the_root_refuses_does_not_stop_the_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One recording that cannot be stored is left for later, with a pause and without an attempt; the others are archived."""
+    bench.discover("feather")
+    row = row_of(bench, "feather")
+    good = type(bench.archive.storage).create_from
+
+    def refuse_one(storage: ArchiveStorage, path: str, chunks: Iterator[bytes]) -> int:
+        if row["execution_id"] in path and f"/{row['leg']}." in path:
+            msg = "SlowDown"
+            raise StorageError(msg)
+        return good(storage, path, chunks)
+
+    monkeypatch.setattr(type(bench.archive.storage), "create_from", refuse_one)
+    archive_all(bench, "feather")
+    assert Counter(bench.states("feather").values())["archived"] > 5
+    key = RecordingKey("feather", row["execution_id"], Leg(row["leg"]))
+    event = bench.ledger.read_open("feather")[key]
+    assert (event.outcome, event.life.attempts, event.life.state) == (Outcome.STORAGE_FAULT, 0, State.PENDING)
+
+
+def test_one_recording_that_the_key_may_not_see_stops_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single 403 blocks its recording alone; a row of them is about the key."""
+    bench.discover("feather")
+    row = row_of(bench, "feather")
+    provider = bench.archive.provider("feather")
+    good = provider.link
+
+    def refuse_one(execution_id: str, leg: Leg) -> Link:
+        if execution_id == row["execution_id"]:
+            raise BlockedError(Subject("feather", execution_id), "403 Forbidden", http_status=403)
+        return good(execution_id, leg)
+
+    monkeypatch.setattr(provider, "link", refuse_one)
+    archive_all(bench, "feather")
+    states = bench.states("feather")
+    assert states[(row["execution_id"], row["leg"])] == "blocked"
+    assert Counter(states.values())["archived"] > 5
+
+
+def test_a_published_recording_is_adopted_whatever_the_ledger_says(bench: Bench) -> None:
+    """Killed before its event, then purged by the platform: the copy is in the archive, so the ledger says archived."""
+    bench.discover("feather")
+    archive_all(bench, "feather")
+    for info in list(bench.archive.storage.list(names.EVENTS)):
+        if "-run-1" in info.path:
+            bench.archive.storage.delete(info.path)
+    bench.discover("feather", purged_at=bench.clock.now())
+    assert set(bench.states("feather").values()) == {"purged"}
+    archive_all(bench, "feather")
+    assert Counter(bench.states("feather").values())["archived"] > 5
 
 
 def test_a_provider_without_a_key_is_off(bench: Bench) -> None:

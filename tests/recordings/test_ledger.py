@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from assets.recordings.events import SCHEMA, Copy, Event, from_table, to_table, winners
 from assets.recordings.ledger import EventBuffer, Ledger
 from assets.recordings.lifecycle import Fact, Life, Outcome, Policy, State, transition
+from resources.errors import StorageError
 from resources.model import Leg, RecordingKey
-from resources.storage import open_storage
+from resources.storage import ArchiveStorage, open_storage
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAY = date(2026, 11, 20)
@@ -140,15 +141,54 @@ def test_files_of_an_older_version_are_read(ledger: Ledger) -> None:
     assert (read.key.execution_id, read.api_base) == ("a", None)
 
 
-def test_a_base_proves_right_by_a_recording_only(ledger: Ledger) -> None:
-    """A base URL is believed after a copy or a "not ready" from it, and not because recordings were discovered."""
+def test_a_base_that_proved_right_is_remembered(ledger: Ledger) -> None:
+    """A base URL is believed after an answer that a wrong one cannot give, also when later events say something else."""
+    base = "https://feather.example"
     ledger.append([event("a")], NOW)
-    assert not ledger.base_has_proved_right("feather", "https://feather.example")
-    ledger.append([event("b", State.ARCHIVED)], NOW)
+    assert not ledger.base_has_proved_right("feather", base)
+    ledger.append([replace(event("b", State.NOT_READY, seq=2), proved_base=base)], NOW)
+    ledger.append([replace(event("b", State.ABSENT, seq=3), proved_base=base)], NOW)
     for _ in range(2):
-        assert ledger.base_has_proved_right("feather", "https://feather.example")
+        assert ledger.base_has_proved_right("feather", base)
         assert not ledger.base_has_proved_right("feather", "https://other.example")
         ledger.fold("feather")
+
+
+def test_a_slow_fold_cannot_break_the_ledger(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fold that stalls while others pass gives up; a state that is gone is made again from the events."""
+    ledger.append([event("a")], NOW)
+    good = type(ledger.storage).create
+    stalled = []
+
+    def stall(storage: ArchiveStorage, path: str, data: bytes) -> None:
+        good(storage, path, data)
+        if path.endswith(".folded.json") and not stalled:
+            stalled.append(path)
+            for name in "bcd":
+                ledger.append([event(name)], NOW)
+                ledger.fold("feather")
+
+    monkeypatch.setattr(type(ledger.storage), "create", stall)
+    ledger.fold("feather")
+    assert {key.execution_id for key in ledger.read_open("feather")} == set("abcd")
+    for info in list(ledger.storage.list("lake/recordings")):
+        if not info.path.endswith("current.json"):
+            ledger.storage.delete(info.path)
+    assert {key.execution_id for key in ledger.read_open("feather")} == set("abcd")
+    ledger.fold("feather")
+    assert {key.execution_id for key in ledger.read_day("feather", DAY)} == set("abcd")
+
+
+def test_stray_files_are_left_alone_and_damaged_ones_are_named(ledger: Ledger) -> None:
+    """What a file manager leaves behind is no event; a damaged event file is named with the remedy."""
+    ledger.append([event("a")], NOW)
+    ledger.storage.create("lake/recording_events/provider=feather/.DS_Store", b"x")
+    ledger.storage.create("lake/recording_events/provider=feather/date=2026-11-20/notes.txt", b"x")
+    assert len(ledger.read_open("feather")) == 1
+    assert ledger.days("feather") == [DAY]
+    ledger.storage.create("lake/recording_events/provider=feather/date=2026-11-20/bad.parquet", b"PAR1 nothing")
+    with pytest.raises(StorageError, match=r"bad\.parquet .* is damaged"):
+        ledger.read_open("feather")
 
 
 def test_the_buffer_writes_when_full_or_old(ledger: Ledger) -> None:

@@ -92,7 +92,7 @@ def test_the_pause_that_was_asked_for_is_kept(history: list[tuple[Fact, float]])
     waits = {Outcome.NOT_READY, Outcome.RATE_LIMITED, Outcome.TRANSIENT, Outcome.BLOCKED}
     before = Life()
     for now, fact, life in lives(history):
-        if fact.outcome in waits and fact.retry_after and not life.terminal and not before.terminal:
+        if fact.outcome in waits and fact.retry_after and before.eligible_since and not (life.terminal or before.terminal):
             assert life.next_attempt_at is not None
             assert life.next_attempt_at >= now + timedelta(seconds=fact.retry_after)
         before = life
@@ -126,13 +126,34 @@ def test_endless_trouble_ends_as_a_dead_letter(outcome: Outcome) -> None:
 
 def test_the_deadline_ends_it_whatever_the_attempts() -> None:
     """A recording that is not ready for longer than the deadline has failed."""
-    (*_, (_, _, life)) = lives([(Fact(Outcome.DISCOVERED), 0), (Fact(Outcome.NOT_READY), POLICY.deadline.total_seconds() + 1)])
-    assert life.state is State.FAILED
+    days = POLICY.deadline.total_seconds() + 1
+    steps = lives([(Fact(Outcome.DISCOVERED), 0), (Fact(Outcome.NOT_READY), days), (Fact(Outcome.NOT_READY), days)])
+    assert [life.state for _, _, life in steps] == [State.PENDING, State.NOT_READY, State.FAILED]
 
 
-def test_a_few_bodies_that_are_no_media_are_enough() -> None:
-    """Bodies that are no recording become a dead letter sooner than waiting does."""
-    history = [(Fact(Outcome.DISCOVERED), 0.0)] + [(Fact(Outcome.NOT_MEDIA), 60.0)] * POLICY.suspect_limit
+def test_time_before_the_first_try_does_not_count() -> None:
+    """A backlog that waited for months, and pauses that we were asked for, make no dead letters."""
+    year = 365 * 86400.0
+    paused = [(Fact(Outcome.RATE_LIMITED, retry_after=9.0), year)] * 60
+    steps = lives([(Fact(Outcome.DISCOVERED), 0), *paused, (Fact(Outcome.TRANSIENT), year)])
+    assert {life.state for _, _, life in steps} == {State.PENDING}
+    assert steps[-1][2].attempts == 1
+
+
+def test_asking_by_hand_too_early_changes_nothing() -> None:
+    """A recording whose execution runs waits for the end, whatever an early question gave."""
+    life = transition(None, Fact(Outcome.DISCOVERED, execution_ended=False), START, POLICY, KEY)
+    for outcome in (Outcome.NOT_READY, Outcome.BLOCKED, Outcome.ABSENT, Outcome.RATE_LIMITED):
+        life = transition(life, Fact(outcome), START, POLICY, KEY)
+        assert (life.state, life.next_attempt_at) == (State.PENDING, None)
+    assert is_due(transition(life, Fact(Outcome.ENDED), START, POLICY, KEY), START)
+
+
+def test_bodies_that_are_no_media_are_enough_after_a_day() -> None:
+    """An error page in front of everything for an hour makes no dead letter; the same body for a day does."""
+    history = [(Fact(Outcome.DISCOVERED), 0.0)] + [(Fact(Outcome.NOT_MEDIA), 600.0)] * (POLICY.suspect_limit + 1)
+    assert lives(history)[-1][2].state is State.PENDING
+    history.append((Fact(Outcome.NOT_MEDIA), POLICY.suspect_days.total_seconds()))
     assert lives(history)[-1][2].state is State.FAILED
 
 
