@@ -5,11 +5,18 @@ from __future__ import annotations
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 import dagster as dg
 
+from assets.liveness import hold
 from resources.errors import ArchiveError, SettingsError
 from resources.redaction import redact
+
+
+def hold_run(context: dg.AssetExecutionContext) -> None:
+    """Show for as long as this process lives that the run does."""
+    hold(Path(context.instance.root_directory), context.run.run_id)
 
 
 @contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 
 import dagster as dg
 
+from assets.liveness import dead_runs, forget
 from assets.recordings.queue import DayRange
 from pipelines.jobs import archive_job_name, retry_job_name
 
@@ -27,6 +29,19 @@ def days_in_flight(instance: dg.DagsterInstance, provider: str) -> list[DayRange
     """Return the ranges of days of ``<provider>/recordings`` that unfinished runs are on."""
     runs = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
     return [span for run in runs if _touches(run, provider) and (span := range_of_tags(run.tags)) is not None]
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> int:
+    """Mark runs of this home whose process has ended as failed, which frees partitions and pools; return how many."""
+    home = Path(instance.root_directory)
+    ended = 0
+    for run_id in dead_runs(home):
+        run = instance.get_run_by_id(run_id)
+        if run is not None and run.status in UNFINISHED:
+            instance.report_run_failed(run, "its process ended before the run did")
+            ended += 1
+        forget(home, run_id)
+    return ended
 
 
 def range_of_tags(tags: Mapping[str, str]) -> DayRange | None:

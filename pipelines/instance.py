@@ -34,8 +34,8 @@ def open_instance(home: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.from_config(str(home))
 
 
-def end_dead_runs(instance: dg.DagsterInstance) -> int:
-    """Mark unfinished runs as failed, and return how many. Only for a home that nothing else uses (the demo's)."""
+def end_all_runs(instance: dg.DagsterInstance) -> int:
+    """Mark all unfinished runs as failed, and return how many. Only for a home that nothing else uses (the demo's)."""
     dead = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
     for run in dead:
         instance.report_run_failed(run, "its process ended before it did")

@@ -10,7 +10,7 @@ import dagster as dg
 from assets.recordings.ledger import Ledger
 from assets.recordings.queue import Queue, fair_choice, queue_of, ranges_of
 from assets.shell import clear_failures
-from pipelines.in_flight import UNFINISHED, days_in_flight, request
+from pipelines.in_flight import UNFINISHED, days_in_flight, end_dead_runs, request
 from pipelines.jobs import CATALOG_JOB, retry_job_name
 from resources.archive import is_on
 from resources.clock import REAL_RUNTIME
@@ -55,6 +55,7 @@ def _retry_sensor(spec: ProviderSpec, running: dg.DefaultSensorStatus, settings:
             # For one day that is no partition (the start was moved), Dagster would refuse all that is asked for.
             queue = queue_of((event for event in known if event.day >= first), now)
             limit = opened.settings.archive_sensor_max_runs
+        end_dead_runs(context.instance)
         busy = {day for span in days_in_flight(context.instance, spec.name) for day in span.days}
         free = [day for day in queue.due if day not in busy]
         if not free:
@@ -93,6 +94,7 @@ def _catalog_sensor(specs: Sequence[ProviderSpec], running: dg.DefaultSensorStat
     )
     def publish_when_changed(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.RunRequest:
         instance = context.instance
+        end_dead_runs(instance)
         latest = instance.get_latest_materialization_events(keys)
         seen = {key.to_user_string(): entry.timestamp for key, entry in latest.items() if entry is not None}
         mark = hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ They are read in the process that uses them and never become Dagster config, bec
 from __future__ import annotations
 
 import re
+from datetime import date
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -18,6 +19,8 @@ from resources.redaction import remember_secret
 
 MIB = 1024 * 1024
 _KATAVEN_ACCOUNT = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
+
+_CRON = re.compile(r"([\d*/,\-]+|[A-Za-z,\-]+)(\s+([\d*/,\-]+|[A-Za-z,\-]+)){4}")
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
@@ -79,6 +82,24 @@ class Settings(BaseSettings):
     def _split_hosts(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("archive_start_date")
+    @classmethod
+    def _is_a_day(cls, value: str) -> str:
+        try:
+            date.fromisoformat(value)
+        except ValueError:
+            msg = f"{value!r} is not a day: write it as 2026-01-01"
+            raise ValueError(msg) from None
+        return value
+
+    @field_validator("archive_schedule_cron")
+    @classmethod
+    def _is_a_cron_line(cls, value: str) -> str:
+        if not _CRON.fullmatch(value.strip()):
+            msg = f"{value!r} is not a cron line of five fields: write it like 15 * * * *"
+            raise ValueError(msg)
         return value
 
     @field_validator("kataven_account_id")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,65 @@ def test_every_kind_of_signature_goes_from_json(name: str, spelling: str) -> Non
     found = redact_json(raw.encode())
     assert b"c0ffee" not in found
     assert json.loads(found) == {"note": "see https://h.example/x.wav now", "n": 1.5, "list": [1, {"k": "v"}]}
+
+
+SECRET_PLACES = {
+    "in JSON inside JSON": json.dumps({"log": json.dumps({"u": f"{SIGNED}&b=1"}).replace("&", "\\u0026").replace("/", "\\/")}),
+    "after a quote": json.dumps({"u": "https://h/x?a='b'&X-Amz-Signature=c0ffee"}),
+    "after a blank": json.dumps({"u": "https://h/x?disposition=attachment; filename=a&X-Amz-Signature=c0ffee"}),
+    "after a bracket": json.dumps({"u": "https://h/x?a=<b>&Signature=c0ffee"}),
+    "in capitals": json.dumps({"u": "HTTPS://H/x?X-AMZ-SIGNATURE=c0ffee"}),
+    "as a password": json.dumps({"u": "https://bob:c0ffee@h/x"}),
+    "in a URL inside a URL": json.dumps({"u": "https://player/?src=https%3A%2F%2Fs3%2Fx%3Fa%3D1%26X-Amz-Signature%3Dc0ffee"}),
+    "in a fragment": json.dumps({"u": "https://h/x#access_token=c0ffee"}),
+    "without a scheme": json.dumps({"u": "//h/x?X-Amz-Signature=c0ffee"}),
+    "without a host": json.dumps({"u": "/x?token=c0ffee"}),
+    "with escaped slashes": r'{"u":"https:\u002f\u002fh\u002fx?X-Amz-Signature=c0ffee"}',
+    "behind letters of the world": json.dumps({"u": "https://h/\u00e9/x?t=\u00e9&X-Amz-Signature=c0ffee"}),
+    "in markup": json.dumps({"u": '<a href="https://h/x?a=1&amp;X-Amz-Signature=c0ffee">'}),
+    "under another scheme": json.dumps({"u": "s3://h/x?X-Amz-Signature=c0ffee"}),
+    "with an encoded name": json.dumps({"u": "https://h/x?X%2DAmz%2DSignature=c0ffee"}),
+    "behind a backslash": json.dumps({"u": "https://h\\x?X-Amz-Signature=c0ffee"}),
+    "as a key": json.dumps({"https://h/x?X-Amz-Signature=c0ffee": 1}),
+}
+
+
+@pytest.mark.parametrize("place", list(SECRET_PLACES))
+def test_a_credential_hides_nowhere(place: str) -> None:
+    """However a URL is written, its credential goes, from JSON and from text; JSON stays JSON; once more changes nothing."""
+    raw = SECRET_PLACES[place]
+    found = redact_json(raw.encode())
+    assert b"c0ffee" not in found
+    json.loads(found)
+    assert redact_json(found) == found
+    if place not in {"with an encoded name", "as a password"}:
+        assert "c0ffee" not in redact(raw)
+
+
+def test_redacting_leaves_everything_else_to_the_byte() -> None:
+    """Spacing, escapes, number formats and words that only look like credentials stay as they were sent."""
+    raw = rb"""{ "n": 1.50, "e":"\u00e9\/ 50% = half? me@example.com", "assigned_url":"https:\/\/h\/x?q=1",
+        "note": "token = a word, signature: none", "u":"https://h/x?X-Amz-Signature=c0ffee", "z":[1e3, "\ud83d\ude00?"] }"""
+    assert redact_json(raw) == raw.replace(b"?X-Amz-Signature=c0ffee", b"")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a://", "https://x?", "\\", '\\"', "%25", "&", "x-amz-", "token", "=", "@", "://", "\\u0026", '"', "?a", "&a="]
+)
+def test_hostile_texts_take_linear_time(pattern: str) -> None:
+    """No text that a provider or a server can send keeps a run busy: a third of a megabyte takes well below a second."""
+    text = pattern * (300_000 // len(pattern))
+    begun = time.process_time()
+    redact(text)
+    redact_json(json.dumps({"a": text, "b": {"c": [text]}}).encode())
+    redact_json(text.encode())
+    assert time.process_time() - begun < 3
+
+
+def test_a_link_at_the_start_of_a_note_does_not_take_the_note_along() -> None:
+    """Only the query goes; what people wrote after it stays."""
+    raw = json.dumps({"note": "https://h/x?X-Amz-Signature=c0ffee was the call, she said 'yes'"}).encode()
+    assert json.loads(redact_json(raw)) == {"note": "https://h/x was the call, she said 'yes'"}
 
 
 def test_queries_without_credentials_are_facts() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets.catalog.publication import publish
-from assets.shell import clear_failures
+from assets.shell import clear_failures, hold_run
 from resources.dagster_archive import ArchiveResource
 from resources.providers.protocol import ProviderSpec
 
@@ -26,6 +26,7 @@ def build_catalog_asset(specs: Sequence[ProviderSpec], upstream: Sequence[dg.Ass
         description="archive.duckdb: one file for analysts, replaced in one step, open to any number of readers meanwhile.",
     )
     def catalog(context: dg.AssetExecutionContext, archive: ArchiveResource) -> dg.MaterializeResult[Any]:
+        hold_run(context)
         with clear_failures(), archive.opened() as opened:
             publication = publish(opened.storage, specs, opened.runtime.now())
         context.log.info("published %s: %s", publication.path, publication.rows)

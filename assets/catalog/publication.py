@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ import msgspec
 
 from assets.catalog.build import BuildReport, build
 from assets.recordings.ledger import FoldReport, Ledger
+from assets.recordings.manifest import publish_manifest
 from resources.errors import StorageError
 from resources.providers.protocol import ProviderSpec
 from resources.storage import ArchiveStorage
@@ -26,6 +27,7 @@ CATALOG_NAME = "archive.duckdb"
 VERSIONS = "catalog"
 POINTER = f"{VERSIONS}/current.json"
 _KEPT_VERSIONS = 3
+_TRIES = 4
 
 
 class Pointer(msgspec.Struct, frozen=True):
@@ -38,12 +40,21 @@ class Pointer(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What a publication made: where, how large (bytes), the rows of each table, and the folds that went before."""
+    """What a publication made: where, how large (bytes), the rows of each table, and the folds that it shows."""
 
     path: str
     bytes: int
     rows: dict[str, int]
     folds: tuple[FoldReport, ...]
+    generations: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The folds before a publication, and the generation of each provider's state that it shows."""
+
+    folds: tuple[FoldReport, ...]
+    generations: tuple[int, ...]
 
 
 def publish(storage: ArchiveStorage, specs: Iterable[ProviderSpec], now: datetime) -> Publication:
@@ -56,28 +67,47 @@ def publish(storage: ArchiveStorage, specs: Iterable[ProviderSpec], now: datetim
     """
     specs = tuple(specs)
     storage.sweep()
-    folds = tuple(Ledger(storage).fold(spec.name) for spec in specs)
+    for _ in range(_TRIES - 1):
+        publication = _publish_once(storage, specs, now)
+        # Another publication may have folded and put a newer catalog meanwhile, which ours has replaced: then once more.
+        if _generations(storage, specs) == publication.generations:
+            return publication
+    return _publish_once(storage, specs, now)
+
+
+def _publish_once(storage: ArchiveStorage, specs: Sequence[ProviderSpec], now: datetime) -> Publication:
+    ledger = Ledger(storage)
+    folds = tuple(ledger.fold(spec.name) for spec in specs)
+    generations = _generations(storage, specs)
+    for fold in folds:
+        for day in fold.days:
+            # A run that was killed before its manifest left one that does not know its last recordings.
+            publish_manifest(ledger, fold.provider, day)
     with tempfile.TemporaryDirectory(prefix="recording-archive-") as folder:
         built = Path(folder) / CATALOG_NAME
         report = build(built, storage, specs, now)
         if built.with_name(f"{CATALOG_NAME}.wal").exists():
             msg = f"the catalog was not closed cleanly in {folder}: a write-ahead log is left. The former catalog stays."
             raise StorageError(msg)
-        return _put(storage, built, report, folds, now)
+        return _put(storage, built, report, Folded(folds, generations), now)
 
 
-def _put(storage: ArchiveStorage, built: Path, report: BuildReport, folds: tuple[FoldReport, ...], now: datetime) -> Publication:
+def _generations(storage: ArchiveStorage, specs: Sequence[ProviderSpec]) -> tuple[int, ...]:
+    return tuple(Ledger(storage).generation(spec.name) for spec in specs)
+
+
+def _put(storage: ArchiveStorage, built: Path, report: BuildReport, folded: Folded, now: datetime) -> Publication:
     size = built.stat().st_size
     if storage.local_path(CATALOG_NAME) is not None:
         storage.put_file(CATALOG_NAME, built)
-        return Publication(CATALOG_NAME, size, report.rows, folds)
+        return Publication(CATALOG_NAME, size, report.rows, folded.folds, folded.generations)
     path = f"{VERSIONS}/archive-{now:%Y%m%dT%H%M%S}-{uuid4().hex[:12]}.duckdb"
     storage.put_file(path, built)
     storage.write(POINTER, msgspec.json.encode(Pointer(path, size, now)))
     versions = sorted(info.path for info in storage.list(VERSIONS) if info.path.endswith(".duckdb"))
     for old in versions[:-_KEPT_VERSIONS]:
         storage.delete(old)
-    return Publication(path, size, report.rows, folds)
+    return Publication(path, size, report.rows, folded.folds, folded.generations)
 
 
 def local_catalog(storage: ArchiveStorage, folder: Path) -> Path:

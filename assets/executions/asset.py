@@ -7,10 +7,11 @@ from typing import Any
 import dagster as dg
 
 from assets.executions.ingest import DayReport, IngestReport, ingest
+from assets.executions.reads import note_reads
 from assets.recordings.discovery import Expected, discover
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
-from assets.shell import clear_failures
+from assets.shell import clear_failures, hold_run
 from resources.dagster_archive import ArchiveResource
 from resources.providers.protocol import ProviderSpec
 
@@ -38,6 +39,7 @@ def build_executions_asset(spec: ProviderSpec, partitions: dg.PartitionsDefiniti
     )
     def executions(context: dg.AssetExecutionContext, archive: ArchiveResource) -> Iterator[dg.MaterializeResult[Any]]:
         days = [date.fromisoformat(key) for key in context.partition_keys]
+        hold_run(context)
         with clear_failures(), archive.opened() as opened:
             ledger, policy, now = Ledger(opened.storage), Policy.from_settings(opened.settings), opened.runtime.now()
 
@@ -50,6 +52,7 @@ def build_executions_asset(spec: ProviderSpec, partitions: dg.PartitionsDefiniti
                 context.add_asset_metadata(metadata(day), asset_key=context.asset_key, partition_key=day.day.isoformat())
             if report.error is not None:
                 raise report.error
+            note_reads(opened.storage, spec.name, days, now)
         yield dg.MaterializeResult(check_results=[_verdict(report)])
 
     return executions

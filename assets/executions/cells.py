@@ -1,7 +1,7 @@
 """One value of one field into one Arrow type, or not: the slow path of the decoder, for columns in which something does not fit.
 
 Wherever the fast path (pyarrow.json over the whole column) accepts a value, this gives the same one; a property test compares
-the two. Beyond that it accepts what loses nothing: ``3.0`` as an integer, fractions of a second below a microsecond (cut).
+the two. Beyond that it accepts what loses nothing: ``3.0`` as an integer, and every form of time that the clients accept.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from assets.executions.schema import TIMESTAMP
+from resources.providers.moments import moment_of
 
 CELL = "cell"
 _NAIVE = pa.timestamp("us")
@@ -44,7 +45,7 @@ def cell(raw: bytes, kind: pa.DataType) -> Cell:
         if pa.types.is_floating(kind):
             return Cell(msgspec.json.decode(raw, type=float), fits=True)
         if kind == TIMESTAMP:
-            return _moment(msgspec.json.decode(raw, type=str))
+            return _moment(msgspec.json.decode(raw, type=str | int | float))
         return Cell(parse_lines(b'{"cell":' + raw + b"}", pa.schema([(CELL, kind)]))[CELL][0].as_py(), fits=True)
     except (msgspec.DecodeError, pa.ArrowException, ValueError, OverflowError, RecursionError):
         return _UNFIT
@@ -80,17 +81,14 @@ def _integer(raw: bytes, kind: pa.DataType) -> Cell:
     return Cell(pa.scalar(int(number), kind).as_py(), fits=True)
 
 
-def _moment(text: str) -> Cell:
-    try:
-        # Arrow's own parser first, so that both paths agree on every text that the fast one takes.
-        return Cell(pa.scalar(text).cast(TIMESTAMP).as_py(), fits=True)
-    except pa.ArrowInvalid:
-        pass
-    try:
-        naive = cast("datetime", pa.scalar(text).cast(_NAIVE).as_py())
-        return Cell(naive.replace(tzinfo=UTC), fits=True)
-    except pa.ArrowInvalid:
-        pass
-    moment = datetime.fromisoformat(text.strip().upper())
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return Cell(moment.astimezone(UTC), fits=True)
+def _moment(text: str | float) -> Cell:
+    for kind in (TIMESTAMP, _NAIVE) if isinstance(text, str) else ():
+        try:
+            # Arrow's own parser first, so that both paths agree on every text that the fast one takes.
+            found = cast("datetime", pa.scalar(text).cast(kind).as_py())
+            return Cell(found.replace(tzinfo=UTC), fits=True)
+        except pa.ArrowInvalid:
+            continue
+    # Then what the provider's client takes for its times: epochs, and fractions below a microsecond (cut).
+    moment = moment_of(text)
+    return _UNFIT if moment is None else Cell(moment, fits=True)

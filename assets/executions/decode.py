@@ -10,9 +10,9 @@ does not parse is halved until the offending values stand alone; only they go th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
 import msgspec
@@ -27,11 +27,13 @@ from resources.providers.protocol import Field, ProviderSpec
 
 # Bounds the memory of one pass: the split fields of a block are alive together with its NDJSON.
 BLOCK_BYTES = 32 * 1024 * 1024
-# Below this many rows, single values are cheaper than another parse of half the rows (measured: about 60 us a parse).
-_SMALL = 16
+# Below this many rows, single values (1.5 us each) are cheaper than two more parses of half the rows (60 us each; measured).
+_SMALL = 64
 
 _ENCODER = msgspec.json.Encoder()
 _VALUE = "value"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 # Python's datetime, and so every Python reader of the lake, ends here. Arrow would accept the year 0 and the year 32767.
 _EARLIEST = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIMESTAMP)
 _LATEST = pa.scalar(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), TIMESTAMP)
@@ -89,9 +91,9 @@ def _decode_block(spec: ProviderSpec, rows: Sequence[Row], day: date) -> pa.Tabl
         "provider": pa.repeat(pa.scalar(spec.name), count),
         "date": pa.repeat(pa.scalar(day, pa.date32()), count),
         "execution_id": pa.array([row.execution_id for row in rows], pa.string()),
-        "created_at": pa.array([row.created_at for row in rows], TIMESTAMP),
-        FIRST_SEEN: pa.array([row.first_seen_at for row in rows], TIMESTAMP),
-        LAST_SEEN: pa.array([row.last_seen_at for row in rows], TIMESTAMP),
+        "created_at": moments(row.created_at for row in rows),
+        FIRST_SEEN: moments(row.first_seen_at for row in rows),
+        LAST_SEEN: moments(row.last_seen_at for row in rows),
         RAW: raw,
         EXTRA: extra,
         BAD: _objects([block.bad.get(row) for row in range(count)]),
@@ -99,6 +101,11 @@ def _decode_block(spec: ProviderSpec, rows: Sequence[Row], day: date) -> pa.Tabl
     table |= {lake_column(entry): own[entry.column] for entry in spec.fields}
     schema = lake_schema(spec)
     return pa.table([table[name] for name in schema.names], schema=schema)
+
+
+def moments(values: Iterable[datetime]) -> pa.Array:
+    """Return aware datetimes as a column. By way of integers: Arrow takes ten times as long over datetimes with a zone."""
+    return pa.array([(value - EPOCH) // _MICROSECOND for value in values], pa.int64()).cast(TIMESTAMP)
 
 
 def _objects(values: Sequence[object]) -> pa.Array:

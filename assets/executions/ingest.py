@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from assets.executions import lake
-from assets.executions.intake import Row, strict
+from assets.executions.intake import Row, split, strict
 from assets.executions.merge import merge
 from assets.executions.schema import BAD
+from assets.executions.spool import Spool
 from resources.errors import ArchiveError
 from resources.model import ExecutionRecord, Leg, Window
 from resources.providers.protocol import Problem, Provider, ProviderSpec
@@ -21,6 +23,7 @@ from resources.storage import ArchiveStorage
 
 PROBLEMS_SHOWN = 50
 """How many problems a report holds in words; all of them are counted."""
+_ID_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,52 +107,69 @@ def ingest(
         StorageError: the root failed; no partition is half-written.
     """
     report = IngestReport()
-    read: dict[date, list[Row]] = {day: [] for day in days}
-    try:
-        for page in provider.find(Window.of_days(min(days), max(days))):
-            for problem in page.problems:
-                report.note(problem)
-            for record in page.records:
-                day = record.created_at.astimezone(UTC).date()
-                if day in read:
-                    read[day].append(_row(record, now, report))
-    except ArchiveError as error:
-        report.error = error
-    for day, rows in read.items():
-        report.days.append(_settle(spec, storage, day, rows, before_write, report))
+    if not days:
+        return report
+    with Spool() as spool:
+        try:
+            _walk(provider, days, spool, now, report)
+        except ArchiveError as error:
+            report.error = error
+        for day in dict.fromkeys(days):
+            report.days.append(_settle(spec, storage, day, spool.rows(day), before_write, report))
     return report
+
+
+def _walk(provider: Provider, days: Sequence[date], spool: Spool, now: datetime, report: IngestReport) -> None:
+    wanted = frozenset(days)
+    for page in provider.find(Window.of_days(min(days), max(days))):
+        for problem in page.problems:
+            report.note(problem)
+        for record in page.records:
+            day = record.created_at.astimezone(UTC).date()
+            if day in wanted:
+                spool.add(day, _row(record, now, report))
 
 
 def expected_recordings(table: pa.Table) -> list[ExpectedRecording]:
     """Return the recordings that the executions of a partition should have."""
-    columns = table.select(["execution_id", "legs", "terminal", "ended_at", "purged_at"])
+    names = ("execution_id", "legs", "terminal", "ended_at", "purged_at")
+    rows = zip(*(table[name].to_pylist() for name in names), strict=True)
     return [
-        ExpectedRecording(row["execution_id"], Leg(leg), row["terminal"], row["ended_at"], row["purged_at"])
-        for row in columns.to_pylist()
-        for leg in row["legs"]
+        ExpectedRecording(execution_id, Leg(leg), terminal, ended_at, purged_at)
+        for execution_id, legs, terminal, ended_at, purged_at in rows
+        for leg in legs
     ]
 
 
 def _row(record: ExecutionRecord, now: datetime, report: IngestReport) -> Row:
-    intake = strict(redact_json(record.raw))
+    intake = strict(record.raw)
     if intake.repaired is not None:
-        report.note(Problem(f"execution {record.execution_id}", f"{intake.repaired}; kept as it came, see _bad"))
-    return Row(record.execution_id, record.created_at, intake.text, now, now)
+        report.note(Problem(_where(record.execution_id), f"{intake.repaired}; kept as it came, see _raw and _bad"))
+    # Redacted last: the JSON is strict by now, so no credential hides behind a broken quote.
+    return Row(record.execution_id, record.created_at, redact_json(intake.text.encode()).decode(), now, now)
 
 
 def _settle(
-    spec: ProviderSpec, storage: ArchiveStorage, day: date, rows: Sequence[Row], before_write: BeforeWrite, report: IngestReport
+    spec: ProviderSpec, storage: ArchiveStorage, day: date, rows: Iterable[Row], before_write: BeforeWrite, report: IngestReport
 ) -> DayReport:
-    table = lake.read_partition(storage, spec, day)
-    merged = merge(spec, lake.rows_of(table), rows)
-    news = bool(merged.new or merged.changed)
-    if news:
-        table = lake.decoded(spec, day, merged.rows)
+    before = lake.snapshot(storage, spec, day)
+    merged = merge(spec, lake.rows_of(before.table), rows)
+    news = bool(merged.new or merged.changed or not before.settled)
+    table = lake.updated(spec, day, before.table, merged.rows) if news else before.table
+    # Also without news: a ledger that a kill left behind catches up.
     before_write(day, expected_recordings(table))
     if news:
-        table = lake.write_partition(storage, spec, day, merged.rows.values())
-    bad = table.filter(pc.field(BAD).is_valid()).select(["execution_id", BAD]).to_pylist()
-    for row in bad:
-        report.note(Problem(f"execution {row['execution_id']}", f"values that do not fit their columns: {row[BAD][:200]}"))
+        lake.write(storage, spec, day, table, before)
+    bad = table.filter(pc.field(BAD).is_valid()).select(["execution_id", BAD])
+    ids, values = (cast("list[str]", bad[name].to_pylist()) for name in ("execution_id", BAD))
+    for execution_id, fields in zip(ids, values, strict=True):
+        # The names alone: the values are people's data, and this report goes to Dagster's databases.
+        names = ", ".join(sorted(split(fields)))
+        report.note(Problem(_where(execution_id), f"fields that do not fit their columns, kept in _bad: {names}"))
     running = table.num_rows - table.filter(pc.field("terminal")).num_rows
-    return DayReport(day, table.num_rows, merged.new, merged.changed, merged.kept, running, len(bad))
+    return DayReport(day, table.num_rows, merged.new, merged.changed, merged.kept, running, bad.num_rows)
+
+
+def _where(execution_id: str) -> str:
+    """Return an id fit for a message: ids come from outside, and may be long, or hold control characters."""
+    return f"execution {execution_id[:_ID_SHOWN].encode('unicode_escape').decode()}"

@@ -196,10 +196,7 @@ def transition(life: Life | None, fact: Fact, now: datetime, policy: Policy, key
         return _finished(life, State.PURGED, outcome)
     if outcome in (Outcome.DISCOVERED, Outcome.ENDED):
         return _seen(life, fact, now)
-    if life.eligible_since is None:
-        # Asked for by hand while its execution runs: it goes on waiting for the end.
-        return replace(life, attempts=life.attempts + (outcome in SPENDS_ATTEMPT))
-    if outcome in (Outcome.BLOCKED, Outcome.REFUSED):
+    if outcome in (Outcome.BLOCKED, Outcome.REFUSED) and life.eligible_since is not None:
         pause = max(policy.blocked_recheck, fact.retry_after or 0.0)
         return replace(life, state=State.BLOCKED, next_attempt_at=now + timedelta(seconds=pause))
     return _unsuccessful(life, fact, now, policy, key)
@@ -249,6 +246,9 @@ def _requeued(life: Life, now: datetime) -> Life:
 def _unsuccessful(life: Life, fact: Fact, now: datetime, policy: Policy, key: RecordingKey) -> Life:
     outcome = fact.outcome
     spent = outcome in SPENDS_ATTEMPT
+    if life.eligible_since is None:
+        # Asked for by hand while its execution runs: it goes on waiting for the end.
+        return replace(life, attempts=life.attempts + spent)
     if spent:
         # The operator's time to mend a key or a setting does not count against the recording, nor does any time before a try.
         since = life.trying_since if life.state is not State.BLOCKED else None

@@ -6,14 +6,16 @@ Only the ledger is asked, never a provider.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from assets.recordings.events import Event
 from assets.recordings.lifecycle import State, is_due
 
 _ONE_DAY = timedelta(days=1)
+_OLD_DAY_PAUSE = timedelta(hours=23)
+"""Old days with unfinished executions are read again about once a day, by an hourly tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +97,29 @@ def fair_choice(due: Sequence[DayRange], counts: dict[date, int], limit: int) ->
     return chosen
 
 
-def open_days(events: Iterable[Event], today: date, *, first: date, reread_days: int, old_ones_too: bool) -> list[date]:
-    """Return the partitions that should be read again, ascending.
+def open_days(
+    events: Iterable[Event], reads: Mapping[date, datetime], now: datetime, *, first: date, reread_days: int
+) -> list[date]:
+    """Return the partitions from ``first`` to today that should be read again, ascending.
 
-    These are the days younger than ``reread_days``, because executions appear late, and the days that still have an execution
-    that has not ended. Old days of the second kind are read once a day rather than with every tick (``old_ones_too``).
+    A day is open while it is younger than ``reread_days``, because executions appear late; until it was once read to its end
+    after that time, however long nobody was there to do it; and, once a day, while it has an execution that has not ended.
+
+    Args:
+        events: the provider's open recordings.
+        reads: when each day was last read to its end, UTC.
+        now: UTC.
+        first: the first day of the archive.
+        reread_days: the age at which a day counts as complete.
     """
-    young = {today - timedelta(days=offset) for offset in range(reread_days)}
-    unfinished = {
-        event.day
-        for event in events
-        if event.life.next_attempt_at is None and not event.life.terminal and (old_ones_too or event.day in young)
-    }
-    return sorted(day for day in young | unfinished if first <= day <= today)
+    unfinished = {event.day for event in events if event.life.next_attempt_at is None}
+    today = now.astimezone(UTC).date()
+    days = (first + timedelta(days=offset) for offset in range((today - first).days + 1))
+    return [day for day in days if _is_open(day, reads.get(day), now, reread_days, unfinished=day in unfinished)]
+
+
+def _is_open(day: date, read: datetime | None, now: datetime, reread_days: int, *, unfinished: bool) -> bool:
+    complete_at = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1 + reread_days)
+    if now < complete_at or read is None or read < complete_at:
+        return True
+    return unfinished and now - read >= _OLD_DAY_PAUSE

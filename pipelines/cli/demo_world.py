@@ -19,14 +19,18 @@ from typing import Any
 
 import httpx
 
+from assets.catalog.publication import local_catalog
 from assets.executions import lake
+from assets.recordings import names
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
+from assets.recordings.lifecycle import State
 from assets.recordings.queue import DayRange
 from assets.recordings.verification import verify_day
-from pipelines.definitions import build_definitions
+from pipelines.assembly import build_definitions
+from pipelines.cli.query import ask
 from pipelines.execution import Launcher
-from pipelines.instance import HOME_VARIABLE, PROJECT, dagster_home, end_dead_runs, open_instance
+from pipelines.instance import HOME_VARIABLE, PROJECT, dagster_home, end_all_runs, open_instance
 from pipelines.schedules import schedule_name
 from pipelines.sensors import retry_sensor_name
 from resources.archive import Archive, open_archive
@@ -181,8 +185,9 @@ class Play:
         """Run the jobs, then let schedules and sensors bring in the rest; return what differs from the truth."""
         deadline = time.monotonic() + timeout
         truth = self.world.ask("truth")["recordings"]
+        archived_before = {key for key, event in self.events().items() if event.copy is not None}
         with open_instance(dagster_home()) as instance:
-            dead = end_dead_runs(instance)
+            dead = end_all_runs(instance)
             if dead:
                 self.say(f"{dead} runs of an earlier demo were broken off; their work is taken up again")
             resource = ArchiveResource(env_file=NO_ENV_FILE)
@@ -193,7 +198,7 @@ class Play:
             self.runs = len(launcher.runs)
         self.requests = self.world.ask("requests")
         differences += [Difference("catalog", "publication", text) for text in failed]
-        return differences + self._read_back()
+        return differences + self._fetched_again(archived_before) + self._read_back() + self._strays() + self._catalog()
 
     def _first_runs(self, launcher: Launcher) -> None:
         span = DayRange(self.world.first, self.world.last)
@@ -276,6 +281,38 @@ class Play:
         states = Counter(event.life.state.value for key, event in self.events().items() if key.provider == provider)
         return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
 
+    def _fetched_again(self, archived_before: set[RecordingKey]) -> list[Difference]:
+        """What was archived when the demo began must not have been asked for."""
+        asked = {
+            RecordingKey(row["provider"], row["execution_id"], Leg(row["leg"]))
+            for row in self.requests["recordings"]
+            if row["link_asks"] or row["media_gets"]
+        }
+        return [Difference(str(key), "archived before", "was fetched again") for key in sorted(asked & archived_before)]
+
+    def _strays(self) -> list[Difference]:
+        """Below ``recordings/`` lies one object and one sidecar for each archived recording, and nothing else."""
+        copies = [(key, event) for key, event in self.events().items() if event.copy is not None]
+        expected = {event.copy.path for _, event in copies if event.copy is not None}
+        expected |= {names.sidecar_path(key.provider, event.day, key.execution_id, key.leg) for key, event in copies}
+        found = {info.path for info in self.archive.storage.list(names.RECORDINGS)}
+        return [Difference(path, "disk", "belongs to no archived recording") for path in sorted(found - expected)]
+
+    def _catalog(self) -> list[Difference]:
+        """The published catalog says what the ledger says, and has every execution of the truth."""
+        catalog = local_catalog(self.archive.storage, FOLDER)
+        _, states = ask(catalog, "SELECT provider, execution_id, leg, state, coalesce(sha256, '') FROM recordings")
+        said = {tuple(row) for row in states}
+        known = {
+            (key.provider, key.execution_id, key.leg.value, event.life.state.value, event.copy.sha256 if event.copy else "")
+            for key, event in self.events().items()
+        }
+        _, listed = ask(catalog, "SELECT provider, execution_id FROM executions")
+        executions = {(row["provider"], row["execution_id"]) for row in self.world.ask("truth")["executions"]}
+        differences = [Difference("/".join(row[:3]), "catalog", f"says {row[3]}") for row in sorted(said ^ known)]
+        missing = sorted(executions ^ {tuple(row) for row in listed})
+        return differences + [Difference("/".join(row), "catalog", "execution missing or unknown") for row in missing]
+
     def _read_back(self) -> list[Difference]:
         ledger = Ledger(self.archive.storage)
         verdicts = [v for name in PROVIDERS for day in ledger.days(name) for v in verify_day(ledger, name, day)]
@@ -291,6 +328,9 @@ def _difference(event: Event | None, key: RecordingKey, row: Mapping[str, Any]) 
     if event.life.state.value not in accepted:
         words = f"is {event.life.state.value} ({event.outcome.value}: {event.detail}), should be {' or '.join(sorted(accepted))}"
         return Difference(str(key), scenario, words)
-    if event.copy is not None and (event.copy.sha256, event.copy.bytes) != (row["sha256"], row["length"]):
-        return Difference(str(key), scenario, f"has {event.copy.bytes} bytes and {event.copy.sha256}, not what the truth says")
+    if event.life.state is State.ARCHIVED:
+        if event.copy is None:
+            return Difference(str(key), scenario, "is archived, and no copy is named")
+        if (event.copy.sha256, event.copy.bytes) != (row["sha256"], row["length"]):
+            return Difference(str(key), scenario, f"has {event.copy.bytes} bytes and {event.copy.sha256}, not those of the truth")
     return None

@@ -11,8 +11,8 @@ from email.utils import parsedate_to_datetime
 import click
 import httpx
 
+from pipelines.assembly import build_definitions
 from pipelines.cli.output import EXIT_FAILED, print_json
-from pipelines.definitions import build_definitions
 from pipelines.instance import dagster_home, open_instance
 from resources.archive import Archive, is_on, open_archive
 from resources.errors import AbsentError, ArchiveError, NotReadyError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,13 @@ def query(sql: str, as_json: bool) -> None:
         StorageError: no catalog has been published yet.
         ArchiveError: DuckDB refuses the SQL; its message says why.
     """
+    if not sql.strip():
+        raise click.UsageError('there is no SQL: try "SELECT * FROM coverage"')
     archive = open_archive()
     with tempfile.TemporaryDirectory(prefix="recording-archive-") as folder:
         columns, rows = ask(local_catalog(archive.storage, Path(folder)), sql)
     if as_json:
-        print_json({"columns": columns, "rows": [dict(zip(columns, row, strict=True)) for row in rows]})
+        print_json({"columns": columns, "rows": [dict(zip(columns, map(_finite, row), strict=True)) for row in rows]})
     else:
         print_table(columns, rows)
 
@@ -48,3 +51,8 @@ def ask(catalog: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
             return [item[0] for item in found.description or []], found.fetchall()
     except duckdb.Error as error:
         raise ArchiveError(redact(str(error))) from None
+
+
+def _finite(value: object) -> object:
+    """Return None for a number that JSON does not have (NaN, infinity)."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

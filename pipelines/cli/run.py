@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from typing import Any
@@ -11,27 +11,33 @@ from typing import Any
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
+from assets.executions.reads import last_reads
 from assets.recordings.ledger import Ledger
+from assets.recordings.lifecycle import Outcome
 from assets.recordings.queue import DayRange, open_days, ranges_of
+from pipelines.assembly import build_definitions
 from pipelines.cli.output import (
     EXIT_FAILED,
     EXIT_NEEDS_A_PERSON,
+    EXIT_SETTINGS,
     UTC_DAY,
     console,
     megabytes,
     print_json,
     print_table,
 )
-from pipelines.definitions import build_definitions
 from pipelines.execution import JobResult, Launcher
+from pipelines.in_flight import end_dead_runs
 from pipelines.instance import dagster_home, open_instance
 from resources.archive import Archive, is_on, open_archive, provider_spec
 from resources.dagster_archive import ArchiveResource
 from resources.errors import SettingsError
 from resources.providers.registry import PROVIDERS
+from resources.redaction import redact
 from resources.settings import Settings, load_settings
 
 ALL = "all"
+_NOT_TRIED = (Outcome.DISCOVERED, Outcome.ENDED, Outcome.REQUEUED)
 _STATES = ("archived", "not_ready", "pending", "absent", "purged", "blocked", "failed")
 
 
@@ -64,25 +70,33 @@ def run(
     names = _providers(provider, settings)
     config: dict[str, Any] = {"execution_ids": list(only), "retry_failed": retry_failed, "dry_run": dry_run}
     archive = open_archive(settings)
+    wrong = _wrongly_set(archive, names)
+    names = [name for name in names if name not in wrong]
+    if not names:
+        raise SettingsError(" ".join(wrong.values()))
     chosen = {name: _spans(archive, name, day, first, last) for name in names}
     with _progress(show=not as_json and console.is_terminal) as watch:
         resource = ArchiveResource().watched(watch)
         with open_instance(dagster_home()) as instance:
+            end_dead_runs(instance)
             launcher = Launcher(build_definitions(settings, resource), instance, resource)
             for name in names:
                 for span in chosen[name]:
                     launcher.archive(name, span, config)
             launcher.publish()
     counts = {name: _counts(archive, name, chosen[name]) for name in names}
+    failures = [*(text for result in launcher.runs for text in result.failures), *_unreached(archive, chosen, launcher.runs)]
     archive.close()
-    _report(launcher.runs, counts, as_json=as_json)
-    raise SystemExit(exit_code(launcher.runs))
+    _report(launcher.runs, counts, [*wrong.values(), *failures], as_json=as_json)
+    raise SystemExit(exit_code(launcher.runs, failed=bool(failures), wrong=bool(wrong)))
 
 
-def exit_code(runs: Sequence[JobResult]) -> int:
-    """Return the exit code of a set of runs."""
-    if any(not result.success for result in runs):
+def exit_code(runs: Sequence[JobResult], *, failed: bool, wrong: bool) -> int:
+    """Return the exit code of a set of runs, of which some ``failed``, beside providers that are ``wrong``ly set."""
+    if failed:
         return EXIT_FAILED
+    if wrong:
+        return EXIT_SETTINGS
     if any(check for result in runs for check in result.failed_checks if "went_wrong" in check or "blocked" in check):
         return EXIT_NEEDS_A_PERSON
     return 0
@@ -105,6 +119,29 @@ def _providers(provider: str, settings: Settings) -> list[str]:
     return names
 
 
+def _wrongly_set(archive: Archive, names: Sequence[str]) -> dict[str, str]:
+    """Return what is wrong with the settings of each provider that cannot be opened; the others run without it."""
+    wrong: dict[str, str] = {}
+    for name in names:
+        try:
+            archive.provider(name)
+        except SettingsError as error:
+            wrong[name] = redact(str(error))
+    return wrong
+
+
+def _unreached(archive: Archive, chosen: Mapping[str, Sequence[DayRange]], runs: Sequence[JobResult]) -> list[str]:
+    """Say which providers gave no usable answer for any recording that was asked for: waiting alone will not mend that."""
+    ours, texts = {result.run_id for result in runs}, list[str]()
+    for name, spans in chosen.items():
+        ledger = Ledger(archive.storage)
+        known = [event for span in spans for day in span.days for event in ledger.read_day(name, day).values()]
+        tried = [event for event in known if event.run_id in ours and event.outcome not in _NOT_TRIED]
+        if tried and all(event.outcome is Outcome.TRANSIENT for event in tried):
+            texts.append(f"{name}: all {len(tried)} recordings failed, and are tried again later. {tried[0].detail}")
+    return texts
+
+
 def _spans(archive: Archive, provider: str, day: date | None, first: date | None, last: date | None) -> list[DayRange]:
     if day is not None and (first or last):
         raise click.UsageError("--date goes alone; a range is --from and --to")
@@ -112,7 +149,9 @@ def _spans(archive: Archive, provider: str, day: date | None, first: date | None
     start, today = date.fromisoformat(settings.archive_start_date), archive.runtime.now().date()
     if day is None and first is None and last is None:
         events = Ledger(archive.storage).read_open(provider).values()
-        days = open_days(events, today, first=start, reread_days=settings.archive_reread_days, old_ones_too=True)
+        reads = last_reads(archive.storage, provider)
+        now = archive.runtime.now()
+        days = open_days(events, reads, now, first=start, reread_days=settings.archive_reread_days)
         return ranges_of(days)
     low, high = (day, day) if day is not None else (first or start, last or today)
     if low > high:
@@ -132,8 +171,9 @@ def _counts(archive: Archive, provider: str, spans: Sequence[DayRange]) -> dict[
     return {**{state: counted[state] for state in _STATES}, "bytes": stored}
 
 
-def _report(runs: Sequence[JobResult], counts: dict[str, dict[str, int]], *, as_json: bool) -> None:
-    failures = [text for result in runs for text in result.failures]
+def _report(
+    runs: Sequence[JobResult], counts: Mapping[str, Mapping[str, int]], failures: Sequence[str], *, as_json: bool
+) -> None:
     checks = [text for result in runs for text in result.failed_checks]
     if as_json:
         print_json({"providers": counts, "failures": failures, "failed_checks": checks, "runs": [r.run_id for r in runs]})

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,6 +42,8 @@ KEY_HEADER = "X-API-Key"
 CALLS_PATH = ("api", "v1", "agent-calls")
 
 TERMINAL_STATUSES = frozenset({"completed", "failed"})
+ACTIVE_STATUSES = frozenset({"pending", "in_progress"})
+"""Statuses of a call that goes on. Others exist (no_answer, say): such a call has ended when it has an end time."""
 
 AGE_MARGIN = timedelta(hours=1)
 """How much older than the window a whole page must be: the list's order is not documented, and may be off by a little."""
@@ -270,12 +272,17 @@ class FeatherClient:
         raise self._why_none(_decode_call(bytes(call)), subject, reply.status)
 
     def _why_none(self, call: _Call, subject: Subject, status: int) -> RecordingError:
-        if not (isinstance(call.status, str) and call.status.lower() in TERMINAL_STATUSES):
+        if not _is_terminal(call):
             return NotReadyError(subject, f"the call has not ended: {str(call.status)[:40]}", http_status=status)
         ended_at = moment_of(call.call_ended_at) or moment_of(call.updated_at) or moment_of(call.created_at)
         if ended_at is not None and self._now() - ended_at <= self._grace:
             return NotReadyError(subject, "no recording yet, and the call ended a short while ago", http_status=status)
         return AbsentError(subject, "the call ended and has no recording", http_status=status)
+
+
+def _is_terminal(call: _Call) -> bool:
+    status = call.status.lower() if isinstance(call.status, str) else None
+    return status in TERMINAL_STATUSES or (call.call_ended_at is not None and status not in ACTIVE_STATUSES)
 
 
 def _decode_call(raw: bytes) -> _Call:

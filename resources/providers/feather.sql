@@ -6,7 +6,10 @@ SELECT
     call_started_at AS started_at,
     call_ended_at AS ended_at,
     lower(status) AS status,
-    COALESCE(lower(status) IN ('completed', 'failed'), FALSE) AS terminal,
+    (
+        COALESCE(lower(status) IN ('completed', 'failed'), FALSE)
+        OR (call_ended_at IS NOT NULL AND COALESCE(lower(status) NOT IN ('pending', 'in_progress'), TRUE))
+    ) AS terminal,
     NULL::TIMESTAMPTZ AS purged_at,
     CASE
         WHEN upper(call_ended_reason) = 'WARM_TRANSFER' THEN ['main', 'supervisor']

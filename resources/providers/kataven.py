@@ -112,18 +112,18 @@ class KatavenClient:
         """Yield the inventory's sessions that started in ``window``.
 
         A session may stand in several places (placed here, ended there): later lines add to it, and keep its first start, so
-        that it stays in its day. All the inventory's problems are told, whatever the window: a line without a start time belongs
-        to no day. Memory grows with the window's sessions, not with the inventory.
+        that it stays in its day, whatever the window. All the inventory's problems are told: a line without a start time belongs
+        to no day. Memory grows with the inventory's ids, and the lines of the window.
         """
+        starts: dict[str, datetime] = {}
         sessions: dict[str, ExecutionRecord] = {}
         problems: list[Problem] = []
         for item in read_sessions(self._locations):
             if isinstance(item, Problem):
                 problems.append(item)
-            elif item.execution_id in sessions:
-                sessions[item.execution_id] = joined(sessions[item.execution_id], item)
-            elif item.created_at in window:
-                sessions[item.execution_id] = item
+            elif starts.setdefault(item.execution_id, item.created_at) in window:
+                known = sessions.get(item.execution_id)
+                sessions[item.execution_id] = item if known is None else joined(known, item)
         records = tuple(sessions.values())
         yield Page((), tuple(problems))
         for start in range(0, len(records), PAGE_RECORDS):

@@ -13,7 +13,6 @@ from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, Unauth
 from resources.errors import AlreadyStoredError, ArchiveError, NotStoredError, StorageError
 from resources.redaction import redact
 
-
 _MAX_REASON = 300
 _FULL = "the storage is full; free space there, or move ARCHIVE_ROOT"
 _DENIED = "permission denied; give this process read and write access there, or change ARCHIVE_ROOT"

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance
 
-from pipelines.definitions import build_definitions
+from pipelines.assembly import build_definitions
 from resources.clock import utc_now
 from resources.dagster_archive import ArchiveResource
 from resources.providers.registry import PROVIDERS

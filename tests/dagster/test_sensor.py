@@ -12,12 +12,14 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
+from assets.executions.reads import note_reads
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Life, Outcome, State
 from pipelines import sensors
-from pipelines.definitions import build_definitions
+from pipelines.assembly import build_definitions
 from pipelines.in_flight import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, range_of_tags
+from pipelines.instance import HOME_VARIABLE, dagster_home, open_instance
 from pipelines.jobs import CATALOG_JOB
 from pipelines.sensors import CATALOG_SENSOR, MARK_TAG
 from resources import dagster_archive
@@ -113,7 +115,8 @@ def desk(
     }
     resource = ArchiveResource(env_file=write_env_file(tmp_path / "settings.env", settings))
     ledger = Ledger(open_storage(settings["ARCHIVE_ROOT"]))
-    with dg.DagsterInstance.ephemeral() as instance:
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    with open_instance(dagster_home()) as instance:
         yield Desk(ledger, instance, resource, clock, repository)
 
 
@@ -243,18 +246,31 @@ def test_days_before_the_first_partition_stop_nothing(desk: Desk) -> None:
     assert spans(desk.sense()[0]) == [ago(20).isoformat()]
 
 
-def test_the_schedule_reads_young_days(desk: Desk) -> None:
-    """A tick asks for the young days as one range, even when the ledger knows nothing."""
-    assert desk.tick(10) == [f"{ago(2)}..{ago(0)}"]
+def test_the_schedule_reads_what_it_owes(desk: Desk) -> None:
+    """A new archive reads all its days in one range; once they are read, a tick asks for the young ones."""
+    assert desk.tick(10) == [f"{ago(20)}..{ago(0)}"]
+    note_reads(desk.ledger.storage, "feather", [ago(n) for n in range(21) if n not in {15, 9}], desk.clock.now())
+    assert desk.tick(10) == sorted([ago(15).isoformat(), ago(9).isoformat(), f"{ago(3)}..{ago(0)}"])
+
+
+def test_the_schedule_leaves_days_alone_that_have_a_run(desk: Desk) -> None:
+    """A tick does not queue a second run on days that one is on, however long that takes."""
+    note_reads(desk.ledger.storage, "feather", [ago(n) for n in range(21)], desk.clock.now())
+    desk.instance.add_run(run_of("feather_archive", range_tags(ago(3), ago(1))))
+    assert desk.tick(10) == [ago(0).isoformat()]
+    desk.instance.add_run(run_of("feather_archive", key_tags(ago(0))))
+    assert desk.tick(11) == []
 
 
 def test_the_schedule_reads_old_unfinished_days_once_a_day(desk: Desk) -> None:
-    """Old days with executions that have not ended are read at 03 UTC only; what merely waits is the sensor's."""
+    """Old days with executions that have not ended are read again a day after the last read; what waits is the sensor's."""
+    note_reads(desk.ledger.storage, "feather", [ago(n) for n in range(21)], desk.clock.now() - timedelta(days=2))
+    note_reads(desk.ledger.storage, "feather", [ago(n) for n in range(12)], desk.clock.now() - timedelta(hours=1))
     desk.know(ago(9), wait=None)
-    desk.know(ago(12), wait=timedelta(hours=1), state=State.NOT_READY)
-    desk.know(ago(14), state=State.ARCHIVED)
-    assert desk.tick(10) == [f"{ago(2)}..{ago(0)}"]
-    assert desk.tick(3) == [ago(9).isoformat(), f"{ago(2)}..{ago(0)}"]
+    desk.know(ago(13), wait=None)
+    desk.know(ago(14), wait=timedelta(hours=1), state=State.NOT_READY)
+    desk.know(ago(15), state=State.ARCHIVED)
+    assert desk.tick(desk.clock.now().hour) == sorted([ago(13).isoformat(), f"{ago(3)}..{ago(0)}"])
 
 
 def test_the_catalog_is_asked_for_until_it_is_published(desk: Desk) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +10,10 @@ import pytest
 
 from assets.executions import lake
 from assets.executions.ingest import ExpectedRecording, IngestReport, ingest
+from assets.executions.spool import Spool
 from resources.errors import BlockedError, Subject
+from resources.model import ExecutionRecord, Window
+from resources.providers.protocol import Page
 from resources.storage import ArchiveStorage, open_storage
 from tests.executions.specimen import DAY, NOON, SPEC, StubProvider
 
@@ -122,3 +125,73 @@ def test_hostile_ids_are_only_text(storage: ArchiveStorage, execution_id: str) -
     read(StubProvider([item(execution_id, f"{DAY}T10:00:00Z")]), storage)
     assert lake.read_partition(storage, SPEC, DAY)["execution_id"].to_pylist() == [execution_id]
     assert all(info.path.startswith(lake.partition_folder(SPEC.name, DAY)) for info in storage.list())
+
+
+def test_no_days_are_no_walk(storage: ArchiveStorage) -> None:
+    """Asked for nothing, it asks for nothing."""
+    provider = StubProvider([item("a", f"{DAY}T10:00:00Z")])
+    report = ingest(provider, SPEC, storage, [], now=NOON, before_write=lambda _day, _expected: None)
+    assert (provider.walks, report.days) == (0, [])
+
+
+def test_days_between_that_were_not_asked_for_are_left_alone(storage: ArchiveStorage) -> None:
+    """A walk over a span writes the days that were asked for only."""
+    provider = StubProvider([item(str(day), f"{day}T10:00:00Z") for day in DAYS])
+    ingest(provider, SPEC, storage, [DAYS[2], DAYS[0]], now=NOON, before_write=lambda _day, _expected: None)
+    assert lake.partitions(storage, SPEC.name) == [DAYS[0], DAYS[2]]
+
+
+def test_a_long_walk_goes_by_way_of_the_disk(storage: ArchiveStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit in memory is read all the same, and nothing of it stays behind."""
+    monkeypatch.setattr("assets.executions.ingest.Spool", lambda: Spool(memory_bytes=100))
+    report = read(StubProvider([item(f"{n}", f"{DAYS[n % 3]}T10:00:00Z") for n in range(30)]), storage)
+    assert [(day.rows, day.new) for day in report.days] == [(10, 10)] * 3
+
+
+def test_the_order_of_the_pages_does_not_matter(storage: ArchiveStorage, tmp_path: Path) -> None:
+    """Newest first or oldest first, the partition holds the same rows in the same order."""
+    items = [item(f"{n}", f"{DAY}T0{n % 5}:00:00Z", count=n) for n in range(9)]
+    other = open_storage(str(tmp_path / "other"))
+    read(StubProvider(items), storage)
+    read(StubProvider(items[::-1]), other)
+    assert lake.read_partition(storage, SPEC, DAY).equals(lake.read_partition(other, SPEC, DAY))
+
+
+def test_problems_name_fields_and_not_values(storage: ArchiveStorage) -> None:
+    """What does not fit is reported by name: the value may be a person's, and ids may hold anything."""
+    report = read(StubProvider([item("\u202ea\nb" + "x" * 300, f"{DAY}T10:00:00Z", count="Ms Miller, 12 Elm Street")]), storage)
+    (problem,) = report.problems
+    assert "count" in problem.what
+    assert "Miller" not in str(report)
+    assert problem.where.isascii()
+    assert problem.where.isprintable()
+    assert len(problem.where) < 200
+
+
+def test_broken_json_is_a_row_and_a_problem(storage: ArchiveStorage) -> None:
+    """A row that is no strict JSON keeps its place in its day, and its secrets are removed too."""
+
+    class Broken(StubProvider):
+        def find(self, window: Window) -> Iterator[Page]:
+            created_at = window.end - timedelta(hours=1)
+            raw = b'{"id":"a","count":NaN,"u":"https://h.example/x?X-Amz-Signature=c0ffee"'
+            yield Page((ExecutionRecord("a", created_at, raw + b"}"), ExecutionRecord("b", created_at, raw)))
+
+    report = read(Broken(), storage)
+    found = lake.read_partition(storage, SPEC, DAY).to_pylist()
+    assert [item["execution_id"] for item in found] == ["a", "b"]
+    assert all(item["_bad"] for item in found)
+    assert "c0ffee" not in str(found)
+    assert {problem.where for problem in report.problems} == {"execution a", "execution b"}
+
+
+def test_a_partition_that_two_runs_left_is_joined_without_news(storage: ArchiveStorage) -> None:
+    """Also when nothing has changed at the provider, the next read leaves one file."""
+    provider = StubProvider([item("a", f"{DAY}T10:00:00Z")])
+    stale = lake.snapshot(storage, SPEC, DAY)
+    read(provider, storage)
+    lake.write(storage, SPEC, DAY, lake.read_partition(storage, SPEC, DAY), stale)
+    assert len(lake.partition_files(storage, SPEC.name)[DAY]) == 2
+    report = read(provider, storage, now=NOON + timedelta(hours=1))
+    assert (report.days[-1].rows, report.days[-1].new, report.days[-1].changed) == (1, 0, 0)
+    assert len(lake.partition_files(storage, SPEC.name)[DAY]) == 1

@@ -95,3 +95,42 @@ def test_times_of_seeing() -> None:
     first, second = reads([{}, {"status": "done"}])
     found = merge_row(SPEC, first, second)
     assert (found.first_seen_at, found.last_seen_at) == (NOON, NOON + timedelta(hours=1))
+
+
+def test_a_newer_generation_brings_its_meaning_even_with_a_tombstone() -> None:
+    """The mark never comes without the field that it gives a new meaning to, so no id passes for another."""
+    older, newer = reads([{"flow": "v7", "status": "done"}, {"version": "v7", "flow": "workflow", "purgedAt": "2026-11-21"}])
+    found = facts(merge_row(SPEC, older, newer))
+    assert (found["version"], found["flow"], found["status"]) == ("v7", "workflow", "done")
+    bare = facts(merge_row(SPEC, older, row(NOON + timedelta(hours=1), version="v7")))
+    assert (bare.get("version"), bare["flow"]) == (None, "v7")
+
+
+def test_a_slow_run_does_not_bring_old_values_back() -> None:
+    """A run that began before the one that has written already only fills in what that one did not have."""
+    slow, fast = reads([{"status": "running", "note": "x"}, {"status": "done"}])
+    merged = merge(SPEC, {"a": fast}, [slow])
+    assert facts(merged.rows["a"]) == {"id": "a", "status": "done", "note": "x"}
+    assert (merged.rows["a"].first_seen_at, merged.rows["a"].last_seen_at) == (NOON, NOON + timedelta(hours=1))
+
+
+def test_a_stale_read_does_not_undo_a_purge() -> None:
+    """A list that still shows the row as it was before the purge changes nothing, but may fill gaps."""
+    first, purged, stale = reads(
+        [
+            {"status": "running", "purgedAt": None},
+            {"status": "", "purgedAt": "2026-11-21T00:00:00Z"},
+            {"status": "done", "count": 3, "purgedAt": None},
+        ]
+    )
+    known = merge(SPEC, merge(SPEC, {"a": first}, [purged]).rows, [stale]).rows
+    assert facts(known["a"]) == {"id": "a", "status": "running", "count": 3, "purgedAt": "2026-11-21T00:00:00Z"}
+
+
+@given(st.permutations([row(execution_id=name, status=status) for name, status in zip("abcd", ["x", "y", "z", ""], strict=True)]))
+def test_the_order_of_a_list_does_not_matter(rows: list[Row]) -> None:
+    """However the provider sorts its pages, the partition is the same."""
+    known = {"a": row(NOON - timedelta(hours=1), status="old"), "q": row(execution_id="q")}
+    merged = merge(SPEC, known, rows)
+    assert dict(sorted(merged.rows.items())) == dict(sorted(merge(SPEC, known, sorted(rows)).rows.items()))
+    assert (merged.new, merged.changed, merged.kept) == (3, 1, 1)

@@ -99,7 +99,7 @@ def test_every_timestamp_is_utc_microseconds(spec: ProviderSpec) -> None:
             assert field.type == pa.timestamp("us", "UTC")
 
 
-@pytest.mark.parametrize(("module", "active"), [(asteroid, asteroid.ACTIVE_STATUSES), (feather, frozenset())])
+@pytest.mark.parametrize(("module", "active"), [(asteroid, asteroid.ACTIVE_STATUSES), (feather, feather.ACTIVE_STATUSES)])
 def test_sql_and_client_know_the_same_statuses(module: object, active: frozenset[str]) -> None:
     """A word that ends an execution in the client ends it in the SQL, in either case of letters, and no other word does."""
     spec = module.SPEC  # type: ignore[attr-defined]

@@ -164,7 +164,9 @@ def test_500_is_transient_whatever_its_body_says(make: Make, server: StubServer)
     ("facts", "expected"),
     [
         ({"status": "IN_PROGRESS"}, NotReadyError),
-        ({"status": "SOMETHING_NEW", "callEndedAt": LONG_AGO}, NotReadyError),
+        ({"status": "IN_PROGRESS", "callEndedAt": LONG_AGO}, NotReadyError),
+        ({"status": "SOMETHING_NEW"}, NotReadyError),
+        ({"status": "NO_ANSWER", "callEndedAt": LONG_AGO}, AbsentError),
         ({}, NotReadyError),
         ({"status": "COMPLETED", "callEndedAt": RECENT}, NotReadyError),
         ({"status": "completed", "createdAt": RECENT}, NotReadyError),

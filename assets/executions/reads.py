@@ -1,0 +1,35 @@
+"""When each day was last read to its end: so that the schedule knows which days it owes, also after a long pause.
+
+One small file for each provider. Two runs that write it at the same time may lose one entry; its day is then read once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime
+
+import msgspec
+
+from resources.storage import ArchiveStorage
+
+_FOLDER = "lake/executions_read"
+
+
+def last_reads(storage: ArchiveStorage, provider: str) -> dict[date, datetime]:
+    """Return for each day the UTC moment at which its last complete walk began."""
+    path = _path(provider)
+    if not storage.exists(path):
+        return {}
+    return msgspec.json.decode(storage.read(path), type=dict[date, datetime])
+
+
+def note_reads(storage: ArchiveStorage, provider: str, days: Iterable[date], moment: datetime) -> None:
+    """Note that a walk that began at ``moment`` (UTC) has read ``days`` to their end and is written down."""
+    known = last_reads(storage, provider)
+    for day in days:
+        known[day] = max(moment, known.get(day, moment))
+    storage.write(_path(provider), msgspec.json.encode(known))
+
+
+def _path(provider: str) -> str:
+    return f"{_FOLDER}/provider={provider}.json"
