@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -11,6 +10,7 @@ from email.utils import parsedate_to_datetime
 import click
 import httpx
 
+from assets.recordings.ledger import Ledger
 from pipelines.assembly import build_definitions
 from pipelines.cli.output import EXIT_FAILED, print_json
 from pipelines.instance import dagster_home, open_instance
@@ -86,9 +86,15 @@ def _ask(archive: Archive, spec: ProviderSpec) -> str:
     provider = archive.provider(spec.name)
     now = archive.runtime.now()
     problems = [problem for page in provider.find(Window(now - timedelta(hours=1), now)) for problem in page.problems]
-    with suppress(AbsentError, NotReadyError):
+    words = f"answers at {provider.base_url}"
+    try:
         provider.link(_NOBODY, Leg.MAIN)
-    return f"answers at {provider.base_url}" + (f"; {len(problems)} problems, first: {problems[0].what}" if problems else "")
+    except AbsentError as error:
+        if not error.certain and not Ledger(archive.storage).base_has_proved_right(spec.name, provider.base_url):
+            words += f", with a 404 that a wrong {spec.name.upper()}_BASE_URL gives too: the first recording will prove it"
+    except NotReadyError:
+        pass
+    return words + (f"; {len(problems)} problems, first: {problems[0].what}" if problems else "")
 
 
 def _clock(base_url: str, now: datetime) -> str:

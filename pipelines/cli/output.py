@@ -13,6 +13,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from resources.archive import Archive
+from resources.errors import StorageError
+
 EXIT_FAILED = 1
 EXIT_SETTINGS = 2
 EXIT_NEEDS_A_PERSON = 3
@@ -50,6 +53,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     for row in rows:
         table.add_row(*("" if value is None else _words(value) for value in row))
     console.print(table)
+
+
+def require_archive(archive: Archive) -> None:
+    """Refuse to report on a root that is not there: nothing found would look like nothing wrong.
+
+    Raises:
+        StorageError: there is no archive at the root; object storage has no folders, so nothing is said of it.
+    """
+    folder = archive.storage.local_path()
+    if folder is not None and not folder.is_dir():
+        msg = f"there is no archive at {archive.storage.url}: check ARCHIVE_ROOT, or run `recording-archive run` first"
+        raise StorageError(msg)
 
 
 def megabytes(count: int) -> str:

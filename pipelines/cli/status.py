@@ -9,7 +9,7 @@ import click
 
 from assets.recordings.ledger import Ledger
 from assets.recordings.queue import queue_of
-from pipelines.cli.output import EXIT_NEEDS_A_PERSON, megabytes, print_json, print_table
+from pipelines.cli.output import EXIT_NEEDS_A_PERSON, megabytes, print_json, print_table, require_archive
 from resources.archive import Archive, is_on, open_archive
 from resources.providers.registry import PROVIDERS
 
@@ -21,6 +21,7 @@ _STATES = ("archived", "not_ready", "pending", "absent", "purged", "blocked", "f
 def status(as_json: bool) -> None:
     """Show how many recordings are in each state, what is due, and what needs a person (then exits with 3)."""
     archive = open_archive()
+    require_archive(archive)
     lanes = {name: _lane(archive, name) for name in PROVIDERS}
     if as_json:
         print_json({"archive_root": archive.storage.url, "providers": lanes})

@@ -9,7 +9,7 @@ import click
 from assets.recordings import names
 from assets.recordings.ledger import Ledger
 from assets.recordings.verification import Verdict, verify_day
-from pipelines.cli.output import EXIT_NEEDS_A_PERSON, UTC_DAY, megabytes, print_json
+from pipelines.cli.output import EXIT_NEEDS_A_PERSON, UTC_DAY, megabytes, print_json, require_archive
 from resources.archive import open_archive
 from resources.providers.registry import PROVIDERS
 
@@ -21,6 +21,7 @@ from resources.providers.registry import PROVIDERS
 def verify(provider: str, day: date | None, as_json: bool) -> None:
     """Read every archived copy back: length, SHA-256, sidecar, manifest. Exits with 3 when one is not what was stored."""
     archive = open_archive()
+    require_archive(archive)
     ledger = Ledger(archive.storage)
     verdicts: list[Verdict] = []
     for name in PROVIDERS if provider == "all" else [provider]:
