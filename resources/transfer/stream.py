@@ -64,7 +64,9 @@ class Watch:
     def end(self, received: int = 0) -> None:
         """Count until now, in which time so many bytes came."""
         spent = self._monotonic() - self._since
-        self._behind = max(0.0, self._behind + spent - received / self._limits.min_bytes_per_second)
+        # libcurl averages over some seconds, and so notices a stall a little late: no single one counts for more than it is.
+        late = min(spent - received / self._limits.min_bytes_per_second, self._limits.stall_seconds)
+        self._behind = max(0.0, self._behind + late)
 
     def elapsed(self) -> float:
         """Return the seconds since the first question."""
@@ -148,6 +150,7 @@ class Stream:
         self._overlap = b""
         self._tail = _Tail()
         self._fruitless = 0
+        self._ended = False
         self._whole = False
         self.length = length
         self.position = 0
@@ -163,14 +166,16 @@ class Stream:
         parts: list[bytes] = []
         held = 0
         while held < size and not self._whole:
+            if self._ended:
+                self._at_end_of_answer()
+                continue
             self._watch.begin()
             data = self._exchange.read(size - held)
             self._watch.end(len(data))
+            self._ended = self._exchange.code is not None
             fresh = self._admit(data)
             parts.append(fresh)
             held += len(fresh)
-            if self._exchange.code is not None:
-                self._at_end_of_answer()
         return b"".join(parts)
 
     def _admit(self, data: bytes) -> bytes:
@@ -221,6 +226,7 @@ class Stream:
         if row.verdict is Verdict.START_OVER or span is None:
             raise self._not_continued(row.why, offer.status)
         self.continuations += 1
+        self._ended = False
         if self.length is None and span.total is not None:
             self._limits.check_size(self._subject, span.total)
             self.length = span.total
@@ -229,7 +235,7 @@ class Stream:
 
     def _reopen(self, source: Source) -> tuple[Row, Offer]:
         """Ask a fresh link for the rest, and return what the answer is worth."""
-        asked = Asked(self.position, self.length, self._validator, self._tail.size)
+        asked = Asked(self.position, self.length, self._validator, min(self._tail.size, KEPT_BYTES))
         self._watch.begin()
         try:
             link = source.refresh()
