@@ -85,10 +85,10 @@ class Hosted:
         out = rest if whole else rest[:cut]
         for start in range(0, len(out), _PIECE):
             piece = out[start : start + _PIECE]
+            self.sent += len(piece)  # before it goes: who has it all may look at once
             if self.chunked:
                 connection.sendall(b"%x\r\n" % len(piece))
             connection.sendall(piece)
-            self.sent += len(piece)
             if self.chunked:
                 connection.sendall(b"\r\n")
         if whole and self.chunked:
