@@ -410,7 +410,7 @@ def test_a_host_that_hands_out_crumbs_is_given_up(server: MediaServer) -> None:
 
 @pytest.mark.parametrize("in_chunks", [True, False])
 def test_the_largest_size_is_that_of_the_joined_body(server: MediaServer, in_chunks: bool) -> None:
-    """A body that is too large is refused even if each of its answers is not, at once where the range tells."""
+    """A body that is too large is refused even if each of its answers is not."""
     client = MediaClient(AddressPolicy(allow_private=True), replace(LIMITS, max_bytes=2 * MIB), now=lambda: NOW)
     hosted = Hosted(server, media(3 * MIB), cuts=[3 * MIB // 2, 3 * MIB // 2 - 10], chunked=in_chunks)
     taken: list[int] = []
