@@ -13,7 +13,8 @@
         ├── TransientError           a fault that seconds may heal: tried again inside the run
         │   ├── RateLimitedError     HTTP 429, with the provider's Retry-After
         │   ├── LinkExpiredError     the presigned URL lapsed: ask for a fresh one, spend no attempt
-        │   └── TruncatedError       the body ended before its length
+        │   ├── TruncatedError       the body ended before its length
+        │   └── NotContinuedError    the body broke, and what was offered to go on with cannot be trusted: start from zero
         └── TerminalError            asking again the same way will not help
             ├── AbsentError          the provider says that there is no recording
             ├── PurgedError          the provider says that its retention purge removed it
@@ -113,7 +114,12 @@ class NotReadyError(RecordingError):
 
 
 class TransientError(RecordingError):
-    """A fault that seconds may heal: a reset connection, a 5xx, a stall."""
+    """A fault that seconds may heal: a reset connection, a 5xx, a stall.
+
+    ``exhausted`` is True once the patience or the time for it is used up: nothing further out in this run tries again.
+    """
+
+    exhausted: bool = False
 
 
 class RateLimitedError(TransientError):
@@ -126,6 +132,10 @@ class LinkExpiredError(TransientError):
 
 class TruncatedError(TransientError):
     """The body ended before its announced length."""
+
+
+class NotContinuedError(TransientError):
+    """The body broke, and its continuation cannot be trusted. The next try starts from zero."""
 
 
 class TerminalError(RecordingError):

@@ -11,8 +11,8 @@ import tenacity
 from resources.errors import LinkExpiredError, RecordingError, TransientError
 from resources.settings import Settings
 
-_FRESH_LINKS = 4
-"""How many links one try may use up: a link may lapse while the transfer waits for a connection."""
+FRESH_LINKS = 4
+"""How many links in a row may bring nothing: a link may lapse while the transfer waits for a connection."""
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 
@@ -41,27 +41,37 @@ class Patience:
     def call(self, ask: Callable[[], _Answer]) -> _Answer:
         """Return what ``ask`` returns, calling it again after a transient fault.
 
-        The other side's Retry-After is kept. An expired link is replaced at once.
+        The other side's Retry-After is kept. An expired link is replaced at once. Where one patience is used inside another,
+        what ends the inner one ends the outer one too: their tries do not multiply.
 
         Raises:
-            TransientError: the last one, when the patience is over.
+            TransientError: the last one, when the patience is over; it is marked as exhausted. An expired link is not: whoever
+                can begin again with another link may do so.
             RecordingError: anything else, at once.
         """
         trying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TransientError),
+            retry=tenacity.retry_if_exception(_may_heal),
             wait=_pause,
             stop=self._over,
             sleep=self.sleep,
             reraise=True,
         )
-        return trying(ask)
+        try:
+            return trying(ask)
+        except TransientError as error:
+            error.exhausted = error.exhausted or not isinstance(error, LinkExpiredError)
+            raise
 
     def _over(self, state: tenacity.RetryCallState) -> bool:
-        tries = _FRESH_LINKS if isinstance(_error_of(state), LinkExpiredError) else self.retries + 1
+        tries = FRESH_LINKS if isinstance(_error_of(state), LinkExpiredError) else self.retries + 1
         return state.attempt_number >= tries or state.idle_for + _pause(state) > self.budget
 
 
 _growing = tenacity.wait_exponential(multiplier=_FIRST_PAUSE, max=_LONGEST_PAUSE) + tenacity.wait_random(0, _FIRST_PAUSE)
+
+
+def _may_heal(error: BaseException) -> bool:
+    return isinstance(error, TransientError) and not error.exhausted
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

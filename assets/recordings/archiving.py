@@ -32,7 +32,7 @@ from resources.errors import (
     StorageError,
     Subject,
 )
-from resources.model import RecordingKey
+from resources.model import Link, RecordingKey
 from resources.patience import Patience
 from resources.providers.protocol import Provider
 from resources.redaction import redact
@@ -242,17 +242,17 @@ class _DayRun:
     def _archive_once(self, event: Event) -> _Result:
         """Ask for a link and store what it leads to. The body is verified before the last byte is handed to the storage."""
         key, storage = event.key, self.archive.storage
-        with self._lock:
-            self.report.links += 1
-        link = self.provider.link(key.execution_id, key.leg)
+        link = self._ask_for_link(key)
         subject = Subject(key.provider, key.execution_id, key.leg.value)
-        with self.archive.media.fetch(subject, link) as body:
+        with self.archive.media.fetch(subject, link, refresh=lambda: self._ask_for_link(key)) as body:
             path = names.recording_path(key.provider, self.day, key.execution_id, key.leg, body.detected.extension)
             try:
                 storage.create_from(path, body.chunks())
             except AlreadyStoredError:
                 return self._adopt(event, path)
             facts = body.facts
+        with self._lock:
+            self.report.continuations += facts.continuations
         sidecar = Sidecar(
             provider=key.provider,
             execution_id=key.execution_id,
@@ -270,6 +270,11 @@ class _DayRun:
             attempts=event.life.attempts + 1,
         )
         return _Result(Fact(Outcome.ARCHIVED), copy=write_sidecar(storage, sidecar), detail="archived")
+
+    def _ask_for_link(self, key: RecordingKey) -> Link:
+        with self._lock:
+            self.report.links += 1
+        return self.provider.link(key.execution_id, key.leg)
 
     def _adopt(self, event: Event, path: str) -> _Result:
         copy = adoption.adopt(self.archive.storage, event, path, self.run_id, self.archive.runtime.now())

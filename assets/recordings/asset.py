@@ -105,6 +105,7 @@ def metadata(report: DayReport) -> Mapping[str, dg.MetadataValue]:
         "bytes": dg.MetadataValue.int(report.bytes),
         "MB/s": dg.MetadataValue.float(round(report.megabytes_per_second, 2)),
         "links_asked": dg.MetadataValue.int(report.links),
+        "continuations": dg.MetadataValue.int(report.continuations),
         "dry_run": dg.MetadataValue.bool(report.dry_run),
         "worst_errors": dg.MetadataValue.table(records, dg.TableSchema(columns)),
     }

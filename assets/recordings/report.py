@@ -37,7 +37,8 @@ class DayReport:
         due: recordings that were taken up.
         states: the states that the due ones are in now.
         bytes, seconds: stored by this run, and the time that it took.
-        links: how many presigned URLs were asked for.
+        links: how many presigned URLs were asked for, those to go on with after a break too.
+        continuations: how often a transfer broke and went on where it stopped.
         faults: the due ones that are not archived now.
         dry_run: True when nothing was asked or written.
     """
@@ -51,6 +52,7 @@ class DayReport:
     bytes: int = 0
     seconds: float = 0.0
     links: int = 0
+    continuations: int = 0
     faults: list[Fault] = field(default_factory=list[Fault])
     dry_run: bool = False
 

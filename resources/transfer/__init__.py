@@ -2,7 +2,9 @@
 
 from resources.transfer.addresses import AddressPolicy
 from resources.transfer.answers import MEDIA_ANSWERS
-from resources.transfer.media import MediaBody, MediaClient, MediaFacts, MediaLimits
+from resources.transfer.body import MediaBody, MediaFacts
+from resources.transfer.limits import MediaLimits
+from resources.transfer.media import MediaClient
 from resources.transfer.signature import Container, detect
 
 __all__ = [

@@ -15,6 +15,7 @@ from resources.errors import (
     RateLimitedError,
     RecordingError,
     RefusedError,
+    Subject,
     TransientError,
     TruncatedError,
     UnexpectedAnswerError,
@@ -22,6 +23,7 @@ from resources.errors import (
 from resources.providers.protocol import Answer
 
 OK = 200
+_CHUNKED = "chunked"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SERVER_FAULTS = range(500, 600)
 
@@ -86,6 +88,30 @@ def fault_of(code: int, *, body_began: bool) -> Fault:
     if body_began and code in _BROKEN_MIDWAY:
         return CURL_FAULTS[pycurl.E_PARTIAL_FILE]
     return CURL_FAULTS.get(code, Fault(TransientError, f"the transfer failed (libcurl code {code})"))
+
+
+def check_code(subject: Subject, code: int | None, status: int, *, body_began: bool) -> None:
+    """Raise what libcurl's ``code`` means, if the transfer ended badly."""
+    if code:
+        fault = fault_of(code, body_began=body_began)
+        raise fault.error(subject, fault.meaning, http_status=status or None)
+
+
+def announced_length(subject: Subject, status: int, headers: Mapping[str, str]) -> int | None:
+    """Return the announced bytes, or None for a chunked body, whose end is marked and whose truncation libcurl tells.
+
+    Raises:
+        NotMediaError: neither; such a body ends wherever the connection does, and can never be proven whole.
+    """
+    coding = headers.get("transfer-encoding")
+    if coding is not None:
+        if coding.lower() != _CHUNKED:
+            raise NotMediaError(subject, "the body has a transfer coding other than chunked", http_status=status)
+        return None
+    text = headers.get("content-length", "")
+    if not (text.isascii() and text.isdecimal()):
+        raise NotMediaError(subject, "the body has no length, so it can never be proven whole", http_status=status)
+    return int(text)
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:

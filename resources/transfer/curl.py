@@ -111,7 +111,7 @@ class Exchange:
             limits: what it may take.
             seconds: the deadline of the whole request.
             admit: is asked for every address before a connection to it is made; must not raise.
-            request_headers: further header lines. A resumed transfer will pass ``Range`` and ``If-Range`` here.
+            request_headers: further header lines: ``Range`` and ``If-Range`` of a continued transfer.
         """
         self.stop()
         self._admit = admit

@@ -2,198 +2,47 @@
 
 It has no key of any provider and asks for nothing but the link: what may be fetched is decided by
 :class:`~resources.transfer.addresses.AddressPolicy`, at every hop. Bytes are checked as they flow: status before bytes, then
-length and container, SHA-256 and count on the way, and the end.
+length and container, SHA-256 and count on the way, and the end. A body that breaks goes on by itself
+(:mod:`resources.transfer.stream`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote, urljoin
 
-from resources.errors import (
-    LinkExpiredError,
-    NotMediaError,
-    RecordingError,
-    Subject,
-    TransientError,
-    TruncatedError,
-    UnexpectedAnswerError,
-)
+from resources.errors import LinkExpiredError, NotMediaError, RecordingError, Subject, TransientError, UnexpectedAnswerError
 from resources.model import Link
+from resources.patience import Patience
 from resources.redaction import redact
 from resources.settings import Settings
 from resources.transfer.addresses import AddressPolicy
-from resources.transfer.answers import REDIRECTS, answer_of, fault_of, retry_after
+from resources.transfer.answers import OK, REDIRECTS, announced_length, answer_of, check_code, retry_after
+from resources.transfer.body import MediaBody, Opening
 from resources.transfer.curl import Exchange
+from resources.transfer.limits import MediaLimits
 from resources.transfer.signature import SIGNATURE_BYTES, Container, detect, name_of_other
+from resources.transfer.stream import Source, Stream, Watch
 
 MAX_REDIRECTS = 3
-CHUNK_BYTES = 1024 * 1024
 _IDENTITY = "identity"
-_CHUNKED = "chunked"
 _ANY_ASCII = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _SHOWN_CHARACTERS = 80
-_HEADER_CHARACTERS = 200
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]+")
 _ANY_QUERY = re.compile(r"\?[^\s\"'<>]*")
-
-
-@dataclass(frozen=True, slots=True)
-class MediaLimits:
-    """What a recording may be and take.
-
-    Attributes:
-        max_bytes: a larger body is refused, by its length before it flows or while it does.
-        min_bytes: a smaller one is no recording.
-        stall_seconds: how long it may flow slower than ``min_bytes_per_second``; whole seconds, at least 1.
-        min_bytes_per_second: see ``stall_seconds``.
-        deadline_seconds: for everything from the first question to the last byte.
-    """
-
-    max_bytes: int
-    min_bytes: int
-    stall_seconds: int
-    min_bytes_per_second: int
-    deadline_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class MediaFacts:
-    """What came, known when the last chunk was taken.
-
-    Attributes:
-        bytes: how many.
-        sha256: lower-case hexadecimal.
-        content_type: by the first bytes.
-        extension: by the first bytes, without a dot.
-        declared_type: the answer's Content-Type, or None.
-        etag: the answer's ETag as sent, or None.
-        last_modified: the answer's Last-Modified as sent, or None.
-        seconds: from the question to the last byte.
-    """
-
-    bytes: int
-    sha256: str
-    content_type: str
-    extension: str
-    declared_type: str | None
-    etag: str | None
-    last_modified: str | None
-    seconds: float
 
 
 def _excerpt(head: bytes) -> str:
     """Return the beginning of a body for a message: printable, short, without secrets."""
     text = _NOT_PRINTABLE.sub(" ", head[:SIGNATURE_BYTES].decode("latin-1"))
     return _ANY_QUERY.sub("", redact(text)).strip()[:_SHOWN_CHARACTERS]
-
-
-class MediaBody:
-    """One recording as it comes in. A context manager; leaving it gives the connection back.
-
-    Attributes:
-        detected: the container, by the first bytes; known before the first chunk is taken.
-        length: the announced bytes, or None where the answer is chunked.
-    """
-
-    def __init__(
-        self, client: MediaClient, exchange: Exchange, subject: Subject, head: bytes, detected: Container, started: float
-    ) -> None:
-        """Go on from an answer that was found good so far."""
-        self._client = client
-        self._exchange: Exchange | None = exchange
-        self._subject = subject
-        self._head = head
-        self._headers = exchange.headers
-        self._started = started
-        self._facts: MediaFacts | None = None
-        self._taken = False
-        self.detected = detected
-        self.length = client.announced_length(subject, exchange)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop the transfer if it goes on, and give the connection back. Harmless to repeat."""
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            self._client.give_back(exchange)
-
-    @property
-    def facts(self) -> MediaFacts:
-        """What came.
-
-        Raises:
-            RuntimeError: the chunks were not taken to their end.
-        """
-        if self._facts is None:
-            msg = "the facts of a body are known after its last chunk"
-            raise RuntimeError(msg)
-        return self._facts
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the body in pieces of about 1 MiB, once. Ends normally only if the body is whole and a recording.
-
-        Raises:
-            TruncatedError, TransientError, NotMediaError: the body broke, stalled, or is too small or too large.
-        """
-        exchange = self._exchange
-        if self._taken or exchange is None:
-            msg = "the chunks of a body can be taken once, while it is open"
-            raise RuntimeError(msg)
-        self._taken = True
-        digest = hashlib.sha256()
-        size = 0
-        chunk, self._head = self._head, b""
-        while True:
-            if len(chunk) < CHUNK_BYTES:
-                chunk += exchange.read(CHUNK_BYTES - len(chunk))
-            if not chunk:
-                break
-            digest.update(chunk)
-            size += len(chunk)
-            self._client.check_size(self._subject, size)
-            yield chunk
-            if self._exchange is not exchange:
-                msg = "the body was closed before its chunks were taken"
-                raise RuntimeError(msg)
-            chunk = b""
-        self._check_end(exchange, size)
-        self._facts = MediaFacts(
-            bytes=size,
-            sha256=digest.hexdigest(),
-            content_type=self.detected.content_type,
-            extension=self.detected.extension,
-            declared_type=self._header("content-type"),
-            etag=self._header("etag"),
-            last_modified=self._header("last-modified"),
-            seconds=self._client.monotonic() - self._started,
-        )
-        self.close()
-
-    def _header(self, name: str) -> str | None:
-        value = self._headers.get(name)
-        return _NOT_PRINTABLE.sub(" ", value)[:_HEADER_CHARACTERS] if value else None
-
-    def _check_end(self, exchange: Exchange, size: int) -> None:
-        self._client.check_code(self._subject, exchange)
-        if self.length is not None and size != self.length:
-            raise TruncatedError(self._subject, f"the body has {size} of {self.length} bytes")
-        self._client.check_minimum(self._subject, size)
 
 
 class MediaClient:
@@ -205,6 +54,7 @@ class MediaClient:
         limits: MediaLimits,
         *,
         now: Callable[[], datetime],
+        patience: Patience | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connects to nothing yet.
@@ -213,18 +63,22 @@ class MediaClient:
             policy: where media may come from.
             limits: what it may take.
             now: the time, UTC; says whether a link has lapsed.
+            patience: for transient faults between a break and its continuation; by default, such a fault is the end.
             monotonic: seconds for durations.
         """
         self._policy = policy
         self._limits = limits
         self._now = now
-        self.monotonic = monotonic
+        self._patience = patience or Patience(retries=0, budget=0.0, sleep=time.sleep)
+        self._monotonic = monotonic
         self._lock = threading.Lock()
         self._idle: list[Exchange] = []
         self._closed = False
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, now: Callable[[], datetime]) -> Self:
+    def from_settings(
+        cls, settings: Settings, *, now: Callable[[], datetime], sleep: Callable[[float], None] = time.sleep
+    ) -> Self:
         """Return the client that the settings describe."""
         return cls(
             AddressPolicy(settings.media_allowed_hosts, settings.media_allow_private),
@@ -236,10 +90,17 @@ class MediaClient:
                 deadline_seconds=settings.media_deadline_seconds,
             ),
             now=now,
+            patience=Patience.from_settings(settings, sleep),
         )
 
-    def fetch(self, subject: Subject, link: Link) -> MediaBody:
+    def fetch(self, subject: Subject, link: Link, refresh: Callable[[], Link] | None = None) -> MediaBody:
         """Ask for a recording, and return it once its answer, length and container are found good.
+
+        Args:
+            subject: whose recording it is.
+            link: a fresh one.
+            refresh: asks for another link when the body breaks; it then goes on where it stopped, if that can be trusted. What it
+                raises comes out of the body's chunks, transient faults after the client's patience. None lets a break be the end.
 
         Raises:
             LinkExpiredError: the link has lapsed, by its own time or by the host's answer.
@@ -248,17 +109,24 @@ class MediaClient:
             RefusedError: the settings do not allow the address.
             UnexpectedAnswerError: an answer outside of what a download can have.
         """
-        if link.expires_at is not None and link.expires_at <= self._now():
-            raise LinkExpiredError(subject, f"the link lapsed at {link.expires_at:%Y-%m-%dT%H:%M:%SZ}")
+        watch = Watch(self._limits, self._monotonic, self._monotonic())
         exchange = self._take()
+
+        def ask_for_rest(fresh: Link, request_headers: Sequence[str]) -> None:
+            self._ask(subject, exchange, fresh, watch, request_headers)
+            self._check_status(subject, exchange, judged=True)
+
         try:
-            started = self.monotonic()
-            self._ask(subject, exchange, link.url, started)
-            self._check_head(subject, exchange)
-            head = exchange.read(SIGNATURE_BYTES)
-            return MediaBody(self, exchange, subject, head, self._container(subject, exchange, head), started)
+            self._ask(subject, exchange, link, watch)
+            length = self._check_head(subject, exchange)
+            headers = exchange.headers
+            source = Source(refresh, ask_for_rest, self._patience) if refresh else None
+            stream = Stream(subject, exchange, self._limits, length, watch, source)
+            head = stream.read(SIGNATURE_BYTES)
+            opening = Opening(subject, headers, head, self._container(subject, headers, head), self._limits)
+            return MediaBody(opening, stream, lambda: self._give_back(exchange), watch.elapsed)
         except BaseException:
-            self.give_back(exchange)
+            self._give_back(exchange)
             raise
 
     def close(self) -> None:
@@ -280,7 +148,7 @@ class MediaClient:
                 return self._idle.pop()
         return Exchange()
 
-    def give_back(self, exchange: Exchange) -> None:
+    def _give_back(self, exchange: Exchange) -> None:
         """Keep an exchange for the next fetch."""
         exchange.stop()
         with self._lock:
@@ -291,16 +159,19 @@ class MediaClient:
 
     # -- asking
 
-    def _ask(self, subject: Subject, exchange: Exchange, url: str, started: float) -> None:
+    def _ask(self, subject: Subject, exchange: Exchange, link: Link, watch: Watch, request_headers: Sequence[str] = ()) -> None:
         """Follow the redirects by hand, and stop at the first other answer."""
+        if link.expires_at is not None and link.expires_at <= self._now():
+            raise LinkExpiredError(subject, f"the link lapsed at {link.expires_at:%Y-%m-%dT%H:%M:%SZ}")
+        url = link.url
         for _ in range(MAX_REDIRECTS + 1):
             url = quote(url, safe=_ANY_ASCII)  # libcurl wants ASCII; what is ASCII stays as it was signed
-            refusals = self._start(subject, exchange, url, started)
+            refusals = self._start(subject, exchange, url, watch, request_headers)
             exchange.wait_for_head()
             if not exchange.head_done:
                 if refusals:
                     raise refusals[0]
-                self.check_code(subject, exchange)
+                check_code(subject, exchange.code, exchange.status, body_began=False)
                 raise TransientError(subject, "the media host ended its answer within the headers")
             target = exchange.headers.get("location")
             if exchange.status not in REDIRECTS or not target:
@@ -314,7 +185,9 @@ class MediaClient:
         except ValueError:
             raise UnexpectedAnswerError(subject, "a redirect to a URL that cannot be parsed") from None
 
-    def _start(self, subject: Subject, exchange: Exchange, url: str, started: float) -> list[RecordingError]:
+    def _start(
+        self, subject: Subject, exchange: Exchange, url: str, watch: Watch, request_headers: Sequence[str]
+    ) -> list[RecordingError]:
         host = self._policy.check_url(subject, url)
         refusals: list[RecordingError] = []
 
@@ -326,67 +199,38 @@ class MediaClient:
                 return False
             return True
 
-        left = self._limits.deadline_seconds - (self.monotonic() - started)
-        if left <= 0:
-            raise TransientError(subject, "the transfer passed MEDIA_DEADLINE_SECONDS")
-        exchange.start(url, self._limits, seconds=left, admit=admit)
+        seconds = watch.seconds_left(subject)
+        exchange.start(url, self._limits, seconds=seconds, admit=admit, request_headers=request_headers)
         return refusals
 
     # -- checking
 
-    def _check_head(self, subject: Subject, exchange: Exchange) -> None:
+    def _check_status(self, subject: Subject, exchange: Exchange, *, judged: bool = False) -> None:
+        """Raise what the status means; one without a meaning passes where somebody else judges it."""
         status = exchange.status
         answer = answer_of(status)
-        if answer.error is not None:
-            wait = retry_after(exchange.headers.get("retry-after"), self._now())
-            raise answer.error(subject, answer.meaning, http_status=status, retry_after=wait)
+        if answer.error is None or (judged and answer.error is UnexpectedAnswerError):
+            return
+        wait = retry_after(exchange.headers.get("retry-after"), self._now())
+        raise answer.error(subject, answer.meaning, http_status=status, retry_after=wait)
+
+    def _check_head(self, subject: Subject, exchange: Exchange) -> int | None:
+        """Check the head of a first answer, and return the length that it announces."""
+        self._check_status(subject, exchange)
         encoding = exchange.headers.get("content-encoding", _IDENTITY).lower()
         if encoding != _IDENTITY:
             detail = f"the body is encoded ({_excerpt(encoding.encode())}), and only plain bytes were asked for"
-            raise NotMediaError(subject, detail, http_status=status)
-        length = self.announced_length(subject, exchange)
+            raise NotMediaError(subject, detail, http_status=exchange.status)
+        length = announced_length(subject, exchange.status, exchange.headers)
         if length is not None:
-            self.check_size(subject, length)
-            self.check_minimum(subject, length)
+            self._limits.check_size(subject, length)
+            self._limits.check_minimum(subject, length)
+        return length
 
-    def announced_length(self, subject: Subject, exchange: Exchange) -> int | None:
-        """Return the announced bytes, or None for a chunked body, whose end is marked and whose truncation libcurl tells.
-
-        Raises:
-            NotMediaError: neither; such a body ends wherever the connection does, and can never be proven whole.
-        """
-        coding = exchange.headers.get("transfer-encoding")
-        if coding is not None:
-            if coding.lower() != _CHUNKED:
-                raise NotMediaError(subject, "the body has a transfer coding other than chunked", http_status=exchange.status)
-            return None
-        text = exchange.headers.get("content-length", "")
-        if not (text.isascii() and text.isdecimal()):
-            raise NotMediaError(subject, "the body has no length, so it can never be proven whole", http_status=exchange.status)
-        return int(text)
-
-    def _container(self, subject: Subject, exchange: Exchange, head: bytes) -> Container:
+    def _container(self, subject: Subject, headers: Mapping[str, str], head: bytes) -> Container:
         detected = detect(head)
         if detected is not None:
             return detected
-        if exchange.code is not None:
-            self.check_code(subject, exchange)  # a cut-off beginning is truncation, not a wrong type
-        declared = _excerpt(exchange.headers.get("content-type", "nothing").encode())
+        declared = _excerpt(headers.get("content-type", "nothing").encode())
         detail = f"the body is not a recording but {name_of_other(head)} (declared as {declared}): {_excerpt(head)!r}"
-        raise NotMediaError(subject, detail, http_status=exchange.status)
-
-    def check_code(self, subject: Subject, exchange: Exchange) -> None:
-        """Raise what libcurl's code means, if the transfer ended badly."""
-        if exchange.code:
-            fault = fault_of(exchange.code, body_began=exchange.head_done)
-            raise fault.error(subject, fault.meaning, http_status=exchange.status or None)
-
-    def check_size(self, subject: Subject, size: int) -> None:
-        """Raise NotMediaError for more than ``max_bytes``."""
-        if size > self._limits.max_bytes:
-            raise NotMediaError(subject, f"the body is larger than MEDIA_MAX_BYTES ({self._limits.max_bytes} bytes)")
-
-    def check_minimum(self, subject: Subject, size: int) -> None:
-        """Raise NotMediaError for less than ``min_bytes``."""
-        if size < self._limits.min_bytes:
-            raise NotMediaError(subject, f"the body has {size} bytes, fewer than MEDIA_MIN_BYTES ({self._limits.min_bytes})")
+        raise NotMediaError(subject, detail, http_status=OK)

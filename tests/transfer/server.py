@@ -59,11 +59,12 @@ def answer(
     return script
 
 
-def chunked(body: bytes, *, piece: int = 1000, finish: bool = True) -> Script:
+def chunked(body: bytes, *, piece: int = 1000, finish: bool = True, headers: Mapping[str, str] | None = None) -> Script:
     """Return a script that sends ``body`` chunked, with or without the chunk that marks its end."""
+    further = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
 
     def script(connection: socket.socket, _: Request) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{further}\r\n".encode())
         for start in range(0, len(body), piece):
             part = body[start : start + piece]
             connection.sendall(b"%x\r\n%s\r\n" % (len(part), part))
