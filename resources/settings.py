@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     media_allowed_hosts: CommaList = ()
     media_allow_private: bool = False
     media_max_bytes: int = Field(default=20 * 1024 * MIB, ge=1)
+    media_require_length: bool = True
     media_min_bytes: int = Field(default=64, ge=1)
     media_concurrency: int = Field(default=6, ge=1, le=64)
     media_stall_seconds: float = Field(default=30.0, gt=0)

@@ -88,6 +88,7 @@ class MediaClient:
                 stall_seconds=max(1, math.ceil(settings.media_stall_seconds)),
                 min_bytes_per_second=settings.media_min_bytes_per_second,
                 deadline_seconds=settings.media_deadline_seconds,
+                require_length=settings.media_require_length,
             ),
             now=now,
             patience=Patience.from_settings(settings, sleep),
@@ -222,9 +223,7 @@ class MediaClient:
             detail = f"the body is encoded ({_excerpt(encoding.encode())}), and only plain bytes were asked for"
             raise NotMediaError(subject, detail, http_status=exchange.status)
         length = announced_length(subject, exchange.status, exchange.headers)
-        if length is not None:
-            self._limits.check_size(subject, length)
-            self._limits.check_minimum(subject, length)
+        self._limits.check_announced(subject, length)
         return length
 
     def _container(self, subject: Subject, headers: Mapping[str, str], head: bytes) -> Container:

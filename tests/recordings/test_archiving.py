@@ -147,8 +147,8 @@ def test_a_wrong_kataven_base_is_not_taken_for_absence(bench: Bench) -> None:
     assert {bench.states("kataven")[(row["execution_id"], row["leg"])] for row in absent} == {"absent"}
 
 
-@pytest.mark.parametrize("fault", ["media-html", "media-gzip"])
-def test_an_error_page_is_never_stored(bench: Bench, fault: str) -> None:
+@pytest.mark.parametrize("fault", ["media-html", "media-gzip", "media-no-length"])
+def test_what_cannot_be_proven_a_recording_is_never_stored(bench: Bench, fault: str) -> None:
     """A body that is no recording leaves no object; its neighbours' state and a later good answer are not harmed."""
     bench.discover("feather")
     bench.sandbox.set_fault(fault)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -128,6 +129,15 @@ _REFUSED_BODIES: Mapping[str, tuple[Script, type[RecordingError], str]] = {
 }
 
 
+def test_a_body_without_a_length_is_refused_where_one_is_required(server: MediaServer) -> None:
+    """By default a chunked body is no proof of a whole recording, however well it ends; the message names the setting."""
+    server.scripts["/a"] = chunked(media(10_000))
+    strict = MediaClient(AddressPolicy(allow_private=True), replace(LIMITS, require_length=True), now=lambda: NOW)
+    with pytest.raises(NotMediaError, match="MEDIA_REQUIRE_LENGTH"), strict.fetch(SUBJECT, Link(server.url("/a"), None)):
+        pass
+    strict.close()
+
+
 @pytest.mark.parametrize("what", _REFUSED_BODIES)
 def test_what_is_no_whole_recording_is_refused(server: MediaServer, fetch: Fetch, what: str) -> None:
     """Each bad body ends in an error of its kind, and never in a normal end of the chunks."""
@@ -143,7 +153,7 @@ def test_what_is_no_whole_recording_is_refused(server: MediaServer, fetch: Fetch
 
 def test_a_body_that_grows_too_large_is_stopped(server: MediaServer) -> None:
     """A chunked body announces nothing, and is cut off at the limit."""
-    limits = type(LIMITS)(2 * MIB, 64, 1, 1000, 20.0)
+    limits = replace(LIMITS, max_bytes=2 * MIB)
     client = MediaClient(AddressPolicy(allow_private=True), limits, now=lambda: NOW)
     server.scripts["/a"] = chunked(media(8 * MIB), piece=100_000)
     with pytest.raises(NotMediaError, match="MEDIA_MAX_BYTES"), client.fetch(SUBJECT, Link(server.url("/a"), None)) as got:
