@@ -28,11 +28,6 @@ class JobResult:
     failures: tuple[str, ...]
     failed_checks: tuple[str, ...]
 
-    @property
-    def success(self) -> bool:
-        """True when every step ended well; a failed check is told apart."""
-        return not self.failures
-
 
 @dataclass(slots=True)
 class Launcher:

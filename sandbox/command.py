@@ -43,6 +43,7 @@ def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
 @click.option("--recordings", default=_DEFAULTS.recordings, help="How many recordings, all providers together.")
 @click.option("--megabytes", default=_DEFAULTS.megabytes, help="Least total size of what can be archived, in MiB.")
 @click.option("--anchor", type=datetime.fromisoformat, help="The moment at which the world starts; default: now.")
+@click.option("--continued", is_flag=True, help="The world began at the anchor and has gone on since then.")
 @click.option("--late-seconds", default=_DEFAULTS.late_seconds, help="When the late things happen.")
 @click.option("--purge-seconds", type=float, help="When the late purge happens; default: --late-seconds.")
 @click.option("--not-ready-asks", default=_DEFAULTS.not_ready_asks, help="Asks that are answered not ready.")
@@ -65,6 +66,7 @@ def main(  # noqa: PLR0913  # one parameter for each option
     recordings: int,
     megabytes: float,
     anchor: datetime | None,
+    continued: bool,
     late_seconds: float,
     purge_seconds: float | None,
     not_ready_asks: int,
@@ -89,6 +91,7 @@ def main(  # noqa: PLR0913  # one parameter for each option
             recordings=recordings,
             megabytes=megabytes,
             anchor=anchor,
+            continued=continued,
             late_seconds=late_seconds,
             purge_seconds=purge_seconds,
             not_ready_asks=not_ready_asks,

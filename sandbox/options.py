@@ -23,6 +23,7 @@ class WorldOptions:
             every scenario is there.
         megabytes: least total size (MiB) of the recordings that can be archived.
         anchor: the moment at which the world starts; None means the clock's. Nothing is created after it.
+        continued: the anchor is when this world first started, and it has gone on since then: for a sandbox that is started again.
         late_seconds: after how many seconds the late things happen (a run ends, a row appears, a recording is ready).
         purge_seconds: after how many seconds the late purge happens; None means ``late_seconds``.
         not_ready_asks: how many asks are answered "not ready" (or "not configured") where a scenario counts asks.
@@ -39,6 +40,7 @@ class WorldOptions:
     recordings: int = 160
     megabytes: float = 200.0
     anchor: datetime | None = None
+    continued: bool = False
     late_seconds: float = 4.0
     purge_seconds: float | None = None
     not_ready_asks: int = 2

@@ -34,6 +34,8 @@ class World:
         self.clock = clock
         self._started_at = clock()
         self.anchor = (options.anchor or self._started_at).astimezone(UTC).replace(microsecond=0)
+        if options.continued:
+            self._started_at = self.anchor
         self.calendar = Calendar.of(options, self.anchor)
         builder = Casting(options, self.anchor, self.calendar)
         self.executions: dict[str, list[Execution]] = builder.build(plans)

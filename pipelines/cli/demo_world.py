@@ -121,7 +121,17 @@ def running_world(recordings: int, megabytes: float, seed: int) -> Generator[Wor
     if kept != chosen:
         msg = f"{FOLDER}/ holds the demo of {kept}, and you asked for {chosen}: remove {FOLDER}/ (make clean) or ask for the same"
         raise ArchiveError(msg)
-    arguments = ["--anchor", anchor, "--seed", str(seed), "--recordings", str(recordings), "--megabytes", str(megabytes)]
+    arguments = [
+        "--anchor",
+        anchor,
+        "--continued",
+        "--seed",
+        str(seed),
+        "--recordings",
+        str(recordings),
+        "--megabytes",
+        str(megabytes),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     with (FOLDER / "sandbox.log").open("w") as log, tempfile.TemporaryDirectory(prefix="recording-archive-") as private:
         # The sandbox's keys, and its session inventory with a presigned URL in it, never lie below demo/: the ready file in this

@@ -115,3 +115,10 @@ def test_impossible_options_are_refused(options: dict[str, Any], message: str) -
     """A wrong option is named."""
     with pytest.raises(OptionError, match=message):
         _truth(**options)
+
+
+def test_a_continued_world_has_gone_on_meanwhile() -> None:
+    """Started again an hour later, a continued world is an hour older; otherwise it begins at its anchor again."""
+    later = NOON + timedelta(hours=1)
+    assert World(SMALL, PLANS, clock=lambda: later).now() == NOON
+    assert World(replace(SMALL, continued=True), PLANS, clock=lambda: later).now() == later

@@ -22,13 +22,6 @@ LIMITS = MediaLimits(
     deadline_seconds=20.0,
     require_length=False,
 )
-    max_bytes=64 * 1024 * 1024,
-    min_bytes=64,
-    stall_seconds=1,
-    min_bytes_per_second=1000,
-    deadline_seconds=20.0,
-    require_length=False,
-)
 MP4_HEAD = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + b"\x00" * 40
 
 Fetch = Callable[[str], MediaBody]
