@@ -23,7 +23,7 @@ class WorldOptions:
             every scenario is there.
         megabytes: least total size (MiB) of the recordings that can be archived.
         anchor: the moment at which the world starts; None means the clock's. Nothing is created after it.
-        continued: the anchor is when this world first started, and it has gone on since then: for a sandbox that is started again.
+        continued: the anchor is when this world first started, and it has gone on since then (a sandbox started again).
         late_seconds: after how many seconds the late things happen (a run ends, a row appears, a recording is ready).
         purge_seconds: after how many seconds the late purge happens; None means ``late_seconds``.
         not_ready_asks: how many asks are answered "not ready" (or "not configured") where a scenario counts asks.
