@@ -33,8 +33,8 @@ check: $(VENV)/.dev ## lint, format, types, floors, dead code, dependencies
 bench: $(VENV)/.dev ## the transfer beside its peer, interleaved; writes docs/performance.md
 	@$(BIN)/python -m benchmarks.transfer
 
-clean: ## remove what demo, ui and the tests made; keeps .env and the archive
-	rm -rf demo .dagster $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache .tmp_dagster_home_*
+clean: ## remove the demo, the environment and the caches; keeps .env, the archive and Dagster's history
+	rm -rf demo $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache .tmp_dagster_home_*
 
 lock: ## pin the dependencies of pyproject.toml again (for maintainers)
 	@for set in run dev; do \

@@ -42,7 +42,6 @@ def build_recordings_asset(
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=spec.name,
         group_name=spec.name,
-        kinds={"parquet"},
         description=f"The {spec.title} recordings of a day: fetched by fresh links, verified, stored, and written down.",
         check_specs=[
             dg.AssetCheckSpec(
