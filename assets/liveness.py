@@ -8,11 +8,11 @@ are told apart this way; of others nothing is said.
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
-from typing import IO
 
 _FOLDER = "running"
-_held: dict[Path, IO[str]] = {}
+_held: dict[Path, int] = {}
 
 
 def hold(home: Path, run_id: str) -> None:
@@ -20,7 +20,7 @@ def hold(home: Path, run_id: str) -> None:
     path = home / _FOLDER / run_id
     if path not in _held:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("w")
+        lock = os.open(path, os.O_RDWR | os.O_CREAT)
         fcntl.flock(lock, fcntl.LOCK_EX)
         _held[path] = lock
 

@@ -96,6 +96,7 @@ class Policy:
         suspect_limit, suspect_days: so many bodies that were no media, over at least this time, make one as well: an error page
             may stand in front of everything for some hours.
         absent_grace: how long after an execution's end "there is none" is not believed.
+        absent_answers: how many tries it takes at least: a provider in trouble may say it of everything for a minute.
         blocked_recheck: pause after an operator's fault.
         jitter: share of a pause by which it varies.
     """
@@ -108,6 +109,7 @@ class Policy:
     suspect_days: timedelta = timedelta(days=1)
     deadline: timedelta = timedelta(days=14)
     absent_grace: float = 24 * 3600.0
+    absent_answers: int = 2
     blocked_recheck: float = 900.0
     jitter: float = 0.2
 
@@ -254,9 +256,9 @@ def _unsuccessful(life: Life, fact: Fact, now: datetime, policy: Policy, key: Re
         since = life.trying_since if life.state is not State.BLOCKED else None
         suspects = life.suspects + (outcome is Outcome.NOT_MEDIA)
         life = replace(life, attempts=life.attempts + 1, suspects=suspects, trying_since=since or now)
-    if outcome is Outcome.ABSENT and _old_enough(life, now, policy):
-        return replace(life, state=State.ABSENT, next_attempt_at=None)
     tries = life.attempts - life.attempts_before
+    if outcome is Outcome.ABSENT and tries >= policy.absent_answers and _old_enough(life, now, policy):
+        return replace(life, state=State.ABSENT, next_attempt_at=None)
     if spent and (tries >= policy.attempt_limit or _too_long(life, now, policy)):
         return replace(life, state=State.FAILED, next_attempt_at=None)
     base = policy.slow if outcome is Outcome.NOT_CONFIGURED else policy.base

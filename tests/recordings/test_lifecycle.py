@@ -167,6 +167,16 @@ def test_absent_is_believed_only_after_the_grace_period() -> None:
     assert late.state is State.ABSENT
 
 
+def test_absent_is_believed_when_it_was_said_twice() -> None:
+    """One "there is none" may be a provider in trouble; the second one, a pause later, is believed."""
+    ended = START - timedelta(seconds=2 * POLICY.absent_grace)
+    life = transition(None, Fact(Outcome.DISCOVERED, ended_at=ended), START, POLICY, KEY)
+    life = transition(life, Fact(Outcome.ABSENT), START, POLICY, KEY)
+    assert (life.state, life.next_attempt_at is not None) == (State.NOT_READY, True)
+    assert transition(life, Fact(Outcome.ABSENT), START, POLICY, KEY).state is State.ABSENT
+    assert transition(life, Fact(Outcome.ARCHIVED), START, POLICY, KEY).state is State.ARCHIVED
+
+
 def test_the_operators_fault_spends_nothing() -> None:
     """Blocked recordings keep their attempts and their deadline, however long the key is wrong."""
     life = transition(None, Fact(Outcome.DISCOVERED), START, POLICY, KEY)
