@@ -84,5 +84,6 @@ def _verdict(report: IngestReport) -> dg.AssetCheckResult:
         passed=not problems,
         check_name=EVERYTHING_UNDERSTOOD,
         severity=dg.AssetCheckSeverity.WARN,
+        description=f"{report.problem_count} problems, the first: {problems[0].where}: {problems[0].what}" if problems else None,
         metadata={"problems": dg.MetadataValue.md(lines)} if problems else {},
     )
