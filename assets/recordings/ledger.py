@@ -129,6 +129,7 @@ class Ledger:
         known: list[Event] = []
         if pointer.open is not None:
             known = from_table(self._read_table(pointer.open))
+        known += self._states_of(pointer, _continued(tail) - {event.key for event in known})
         overlaid = winners([*known, *tail])
         return {key: event for key, event in overlaid.items() if not event.life.terminal}
 
@@ -205,6 +206,12 @@ class Ledger:
         merged = winners(events)
         return to_table(sorted(merged.values(), key=lambda event: (event.day, event.key)))
 
+    def _states_of(self, pointer: _Pointer, keys: frozenset[RecordingKey]) -> list[Event]:
+        """Return the compacted events of recordings that the open part does not have: they had ended before the fold."""
+        if pointer.state is None or not keys:
+            return []
+        return [event for event in from_table(self._read_table(pointer.state)) if event.key in keys]
+
     def _read_events(self, paths: Iterable[str]) -> list[Event]:
         return [event for path in paths for event in from_table(self._read_table(path))]
 
@@ -277,6 +284,14 @@ class EventBuffer:
         if self._events:
             self.ledger.append(self._events, self.now())
             self._events = []
+
+
+def _continued(tail: Iterable[Event]) -> frozenset[RecordingKey]:
+    """Return the recordings whose history began before the tail; rare among those that the open part does not have."""
+    first: dict[RecordingKey, int] = {}
+    for event in tail:
+        first[event.key] = min(event.seq, first.get(event.key, event.seq))
+    return frozenset(key for key, seq in first.items() if seq > 1)
 
 
 def _day_of(path: str) -> date:

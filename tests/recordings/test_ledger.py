@@ -71,6 +71,15 @@ def test_a_late_event_never_revives_an_archived_recording(ledger: Ledger) -> Non
     assert ledger.read_open("feather") == {}
 
 
+def test_between_folds_a_late_event_revives_nothing_either(ledger: Ledger) -> None:
+    """The queue does not take up an archived recording because a slower run wrote after the fold; a requeued one it does."""
+    ledger.append([event("a", State.ARCHIVED, seq=2), event("b", State.FAILED, seq=2), event("c", State.ABSENT, seq=2)], NOW)
+    ledger.fold("feather")
+    ledger.append([event("a", State.NOT_READY, seq=3), event("c", State.NOT_READY, seq=3)], NOW)
+    ledger.append([event("b", State.PENDING, seq=3, epoch=1), event("d")], NOW)
+    assert {key.execution_id for key in ledger.read_open("feather")} == {"b", "d"}
+
+
 def test_a_fold_does_not_trust_clocks(ledger: Ledger) -> None:
     """A file with an old time in its name that arrives after a fold is still seen: the folded set is exact."""
     ledger.append([event("a")], NOW)
