@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -28,35 +28,34 @@ CATALOG_JOB = "catalog_publish"
 
 def build_jobs(specs: Sequence[ProviderSpec]) -> list[dg.UnresolvedAssetJobDefinition]:
     """Return the two jobs of each provider, and the one that publishes the catalog."""
-    jobs: list[dg.UnresolvedAssetJobDefinition] = []
+    jobs = [_job(CATALOG_JOB, [CATALOG_KEY], "Fold the ledger and publish archive.duckdb.")]
     for spec in specs:
         executions, recordings = dg.AssetKey([spec.name, "executions"]), dg.AssetKey([spec.name, "recordings"])
-        jobs.append(
-            dg.define_asset_job(
-                archive_job_name(spec.name),
-                selection=dg.AssetSelection.assets(executions, recordings),
-                executor_def=dg.in_process_executor,
-                tags={PROVIDER_TAG: spec.name},
-                description=f"Read the {spec.title} executions of the chosen days and archive the recordings that are due. "
-                "Config of recordings: execution_ids (only these), retry_failed (also what ended without a copy), dry_run.",
-            )
-        )
-        jobs.append(
-            dg.define_asset_job(
-                retry_job_name(spec.name),
-                selection=dg.AssetSelection.assets(recordings),
-                executor_def=dg.in_process_executor,
-                tags={PROVIDER_TAG: spec.name},
-                description=f"Archive the {spec.title} recordings that are due in the chosen days, without reading executions "
-                "again. The retry sensor launches it. Config as for the archive job.",
-            )
-        )
-    jobs.append(
-        dg.define_asset_job(
-            CATALOG_JOB,
-            selection=dg.AssetSelection.assets(CATALOG_KEY),
-            executor_def=dg.in_process_executor,
-            description="Fold the ledger and publish archive.duckdb.",
-        )
-    )
+        tags = {PROVIDER_TAG: spec.name}
+        jobs += [
+            _job(archive_job_name(spec.name), [executions, recordings], _ARCHIVE.format(spec.title), tags),
+            _job(retry_job_name(spec.name), [recordings], _RETRY.format(spec.title), tags),
+        ]
     return jobs
+
+
+_ARCHIVE = (
+    "Read the {} executions of the chosen days and archive the recordings that are due. "
+    "Config of recordings: execution_ids (only these), retry_failed (also what ended without a copy), dry_run."
+)
+_RETRY = (
+    "Archive the {} recordings that are due in the chosen days, without reading executions again. "
+    "The retry sensor launches it. Config as for the archive job."
+)
+
+
+def _job(
+    name: str, keys: Sequence[dg.AssetKey], description: str, tags: Mapping[str, str] | None = None
+) -> dg.UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        name,
+        selection=dg.AssetSelection.assets(*keys),
+        executor_def=dg.in_process_executor,
+        tags=dict(tags or {}),
+        description=description,
+    )

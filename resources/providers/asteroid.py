@@ -27,8 +27,8 @@ from resources.errors import (
     UnexpectedAnswerError,
 )
 from resources.model import ExecutionRecord, Leg, Link, Window
-from resources.patience import Patience
 from resources.providers.api import ApiClient, Reply, Service, checked_base_url, checked_id, checked_key
+from resources.providers.client import ApiProvider
 from resources.providers.columns import FLAG, MOMENT, NUMBER, TEXT, WHOLE
 from resources.providers.links import link_from_redirect
 from resources.providers.listing import PAGE_SIZE, Listing, read_item, read_items
@@ -184,7 +184,7 @@ class _Walk:
         return not self.totals or (len(self.seen) == self.totals[-1] and self.totals == sorted(self.totals))
 
 
-class AsteroidClient:
+class AsteroidClient(ApiProvider):
     """A live client of Asteroid's API."""
 
     name: str = NAME
@@ -193,20 +193,8 @@ class AsteroidClient:
         self, service: Service, settings: Settings, runtime: Runtime, *, transport: httpx.BaseTransport | None = None
     ) -> None:
         """Open the client."""
-        self._api = ApiClient(service, runtime, transport=transport)
+        super().__init__(ApiClient(service, runtime, transport=transport), settings, runtime)
         self._organization = settings.asteroid_organization_id
-        self._grace = timedelta(seconds=settings.absent_grace_seconds)
-        self._now = runtime.now
-        self._patience = Patience.from_settings(settings, runtime.sleep)
-
-    @property
-    def base_url(self) -> str:
-        """The base URL, ending in ``/agents/v2``."""
-        return self._api.service.base_url
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._api.close()
 
     def find(self, window: Window) -> Iterator[Page]:
         """Yield the executions created in ``window``.

@@ -28,8 +28,8 @@ from resources.errors import (
     UnexpectedAnswerError,
 )
 from resources.model import ExecutionRecord, Leg, Link, Window
-from resources.patience import Patience
 from resources.providers.api import ApiClient, Reply, Service, checked_base_url, checked_id, checked_key
+from resources.providers.client import ApiProvider
 from resources.providers.columns import FLAG, MOMENT, NUMBER, TEXT
 from resources.providers.links import link_to
 from resources.providers.listing import PAGE_SIZE, Listing, read_item, read_items
@@ -179,7 +179,7 @@ class _Walk:
         self.newest_before = newest
 
 
-class FeatherClient:
+class FeatherClient(ApiProvider):
     """A live client of Feather's API."""
 
     name: str = NAME
@@ -188,19 +188,7 @@ class FeatherClient:
         self, service: Service, settings: Settings, runtime: Runtime, *, transport: httpx.BaseTransport | None = None
     ) -> None:
         """Open the client."""
-        self._api = ApiClient(service, runtime, transport=transport)
-        self._grace = timedelta(seconds=settings.absent_grace_seconds)
-        self._now = runtime.now
-        self._patience = Patience.from_settings(settings, runtime.sleep)
-
-    @property
-    def base_url(self) -> str:
-        """The base URL."""
-        return self._api.service.base_url
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._api.close()
+        super().__init__(ApiClient(service, runtime, transport=transport), settings, runtime)
 
     def find(self, window: Window) -> Iterator[Page]:
         """Yield the calls created in ``window``, newest first, in one walk for all its days.

@@ -27,6 +27,7 @@ from resources.errors import (
 )
 from resources.model import ExecutionRecord, Leg, Link, Window
 from resources.providers.api import ApiClient, Reply, Service, checked_base_url, checked_id, checked_key
+from resources.providers.client import ApiProvider
 from resources.providers.columns import MOMENT, NUMBER, TEXT
 from resources.providers.inventory import SETTING as INVENTORY_SETTING
 from resources.providers.inventory import checked_locations, joined, read_sessions
@@ -80,7 +81,7 @@ LINK_ANSWERS = {
 _JUDGED_HERE = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
-class KatavenClient:
+class KatavenClient(ApiProvider):
     """A live client of Kataven's API, and a reader of the session inventory."""
 
     name: str = NAME
@@ -96,17 +97,7 @@ class KatavenClient:
         self._locations = checked_locations(settings.kataven_sessions)
         rates = parse_rates(settings.kataven_rate_limits, "KATAVEN_RATE_LIMITS")
         limiter = RateLimiter(rates, settings.kataven_max_in_flight, runtime)
-        self._api = ApiClient(service, runtime, limiter=limiter, transport=transport)
-        self._now = runtime.now
-
-    @property
-    def base_url(self) -> str:
-        """The base URL."""
-        return self._api.service.base_url
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._api.close()
+        super().__init__(ApiClient(service, runtime, limiter=limiter, transport=transport), settings, runtime)
 
     def find(self, window: Window) -> Iterator[Page]:
         """Yield the inventory's sessions that started in ``window``.
