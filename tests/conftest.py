@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from assets.executions.ingest import ExpectedRecording
 from assets.recordings.discovery import discover
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
@@ -23,17 +24,6 @@ from sandbox.options import WorldOptions
 from sandbox.server import Sandbox, running_sandbox
 
 SMALL = WorldOptions(recordings=60, megabytes=8)
-
-
-@dataclass(frozen=True)
-class Expected:
-    """A recording that a test says to expect."""
-
-    execution_id: str
-    leg: Leg = Leg.MAIN
-    terminal: bool = True
-    ended_at: datetime | None = None
-    purged_at: datetime | None = None
 
 
 @dataclass
@@ -83,7 +73,8 @@ class Bench:
         """Tell the ledger of all the provider's recordings."""
         for day in self.days(provider):
             rows = [row for row in self.truth(provider) if row["date"] == day.isoformat()]
-            expected = [Expected(row["execution_id"], Leg(row["leg"]), **facts) for row in rows]  # type: ignore[arg-type]
+            known = {"terminal": True, "ended_at": None, "purged_at": None} | facts
+            expected = [ExpectedRecording(row["execution_id"], Leg(row["leg"]), **known) for row in rows]  # type: ignore[arg-type]
             discover(self.ledger, provider, day, expected, run_id="test", now=self.clock.now(), policy=Policy())
 
     def states(self, provider: str) -> dict[tuple[str, str], str]:

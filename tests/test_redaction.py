@@ -133,7 +133,7 @@ def test_json_stays_json(document: object) -> None:
     assert b"c0ffee" not in found
 
 
-def test_known_keys_go_everywhere(caplog: pytest.LogCaptureFixture) -> None:
+def test_known_keys_go_everywhere() -> None:
     """A key that was loaded is removed from texts, JSON and log records with their exceptions."""
     remember_secret("fth_live_topsecret")
     assert redact("key fth_live_topsecret!") == "key [redacted]!"
@@ -141,7 +141,6 @@ def test_known_keys_go_everywhere(caplog: pytest.LogCaptureFixture) -> None:
     record = logging.LogRecord("x", logging.INFO, "f", 1, "asked %s with %s", (SIGNED, "fth_live_topsecret"), None)
     assert RedactingFilter().filter(record)
     assert record.getMessage() == "asked https://media.example:8443/a/b.mp4 with [redacted]"
-    del caplog
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from assets.executions import lake
 from assets.executions.schema import column_docs, lake_schema
 from assets.recordings.events import SCHEMA as EVENT_SCHEMA
 from assets.recordings.ledger import Ledger
+from assets.recordings.lifecycle import NOT_ATTEMPTS
 from resources.providers.protocol import ProviderSpec
 from resources.storage import ArchiveStorage
 
@@ -89,10 +90,12 @@ def _load_ledger(connection: duckdb.DuckDBPyConnection, ledger: Ledger, specs: I
     empty = EVENT_SCHEMA.empty_table()
     connection.register("states", pa.concat_tables([empty, *(ledger.state_table(spec.name) for spec in specs)]))
     connection.register("events", pa.concat_tables([empty, *(ledger.events_table(spec.name) for spec in specs)]))
+    connection.register("not_attempts", pa.table({"outcome": sorted(outcome.value for outcome in NOT_ATTEMPTS)}))
     for name in _FROM_LEDGER:
         connection.execute((_SQL / name).read_text())
     connection.unregister("states")
     connection.unregister("events")
+    connection.unregister("not_attempts")
 
 
 def _comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

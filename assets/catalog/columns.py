@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from assets.recordings.lifecycle import State
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -82,8 +84,6 @@ ATTEMPTS = Table(
     },
 )
 
-STATES = ("pending", "not_ready", "blocked", "archived", "absent", "purged", "failed")
-
 COVERAGE = Table(
     "coverage",
     "One row for each provider and UTC day: how much of it is archived.",
@@ -92,7 +92,7 @@ COVERAGE = Table(
         "date": "the partition",
         "executions": "executions that the archive has read",
         "recordings": "recordings that they should have",
-        **{state: f"recordings in the state {state}" for state in STATES},
+        **{state.value: f"recordings in the state {state.value}" for state in State},
         "bytes": "bytes archived",
     },
 )

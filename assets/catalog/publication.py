@@ -66,7 +66,7 @@ def publish(storage: ArchiveStorage, specs: Iterable[ProviderSpec], now: datetim
         StorageError: the lake cannot be read or the root cannot be written; the former catalog stays.
     """
     specs = tuple(specs)
-    storage.sweep()
+    storage.sweep()  # what killed runs left half-written; never what a living one writes
     for _ in range(_TRIES - 1):
         publication = _publish_once(storage, specs, now)
         # Another publication may have folded and put a newer catalog meanwhile, which ours has replaced: then once more.

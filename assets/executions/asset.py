@@ -6,9 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-from assets.executions.ingest import DayReport, IngestReport, ingest
+from assets.executions.ingest import DayReport, ExpectedRecording, IngestReport, ingest
 from assets.executions.reads import note_reads
-from assets.recordings.discovery import Expected, discover
+from assets.recordings.discovery import discover
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
 from assets.shell import clear_failures, hold_run
@@ -43,7 +43,7 @@ def build_executions_asset(spec: ProviderSpec, partitions: dg.PartitionsDefiniti
         with clear_failures(), archive.opened() as opened:
             ledger, policy, now = Ledger(opened.storage), Policy.from_settings(opened.settings), opened.runtime.now()
 
-            def tell_ledger(day: date, expected: Sequence[Expected]) -> None:
+            def tell_ledger(day: date, expected: Sequence[ExpectedRecording]) -> None:
                 discover(ledger, spec.name, day, expected, run_id=context.run.run_id, now=now, policy=policy)
 
             report = ingest(opened.provider(spec.name), spec, opened.storage, days, now=now, before_write=tell_ledger)

@@ -59,7 +59,6 @@ def build_recordings_asset(
         memory = RunMemory()
         hold_run(context)
         with clear_failures(), archive.opened() as opened:
-            opened.storage.sweep()  # what killed runs left half-written; never what a living one writes
             for key in context.partition_keys:
                 report = archive_day(opened, spec.name, date.fromisoformat(key), context.run.run_id, selection, memory)
                 context.log.info(summary(report))

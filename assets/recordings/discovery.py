@@ -5,42 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol
 from uuid import uuid4
 
+from assets.executions.ingest import ExpectedRecording
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Fact, Outcome, Policy, transition
-from resources.model import Leg, RecordingKey
-
-
-class Expected(Protocol):
-    """A recording that an execution should have, as the ingest sees it."""
-
-    @property
-    def execution_id(self) -> str:
-        """The provider's id, verbatim."""
-        ...
-
-    @property
-    def leg(self) -> Leg:
-        """Which recording of the execution."""
-        ...
-
-    @property
-    def terminal(self) -> bool:
-        """True when the execution has ended."""
-        ...
-
-    @property
-    def ended_at(self) -> datetime | None:
-        """UTC end of the execution, if it is known."""
-        ...
-
-    @property
-    def purged_at(self) -> datetime | None:
-        """UTC time of the provider's retention purge, if it has happened."""
-        ...
+from resources.model import RecordingKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +24,7 @@ class Finding:
 
 
 def discover(
-    ledger: Ledger, provider: str, day: date, expected: Iterable[Expected], *, run_id: str, now: datetime, policy: Policy
+    ledger: Ledger, provider: str, day: date, expected: Iterable[ExpectedRecording], *, run_id: str, now: datetime, policy: Policy
 ) -> Finding:
     """Tell the ledger of the recordings that the executions of one partition should have. Again is harmless.
 
@@ -87,7 +58,7 @@ def discover(
     return Finding(*(outcomes.count(outcome) for outcome in (Outcome.DISCOVERED, Outcome.ENDED, Outcome.PURGED)))
 
 
-def _news(before: Event | None, item: Expected) -> Outcome | None:
+def _news(before: Event | None, item: ExpectedRecording) -> Outcome | None:
     """Return what ``item`` says that the ledger does not know, or None."""
     if before is not None and before.life.terminal:
         return None

@@ -113,11 +113,6 @@ class Ledger:
         found = {_day_of(path) for path in self._event_files(_events_of(provider))}
         return sorted(found)
 
-    def history(self, provider: str, day: date) -> list[Event]:
-        """Return every event of one partition, oldest first by its recording's own count."""
-        listed = self._event_files(names.events_folder(provider, day))
-        return sorted(self._read_events(listed), key=lambda event: (str(event.key), event.seq, event.at))
-
     @_again_when_folded
     def read_open(self, provider: str) -> dict[RecordingKey, Event]:
         """Return the winning event of every recording that is not in a terminal state, over all partitions.

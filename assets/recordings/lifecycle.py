@@ -71,6 +71,9 @@ class Outcome(StrEnum):
     """An operator asked for it again."""
 
 
+NOT_ATTEMPTS = frozenset({Outcome.DISCOVERED, Outcome.ENDED, Outcome.REQUEUED})
+"""Facts about the execution, or an order; every other outcome is a try to archive."""
+
 SPENDS_ATTEMPT = frozenset(
     {
         Outcome.ARCHIVED,

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pipelines.cli.demo_world import FOLDER, Difference, Play, alone, running_world, use_environment
-from pipelines.cli.output import EXIT_FAILED, megabytes, print_json, print_table
+from pipelines.cli.output import EXIT_FAILED, STATES, megabytes, print_json, print_table
 
 
 @click.command()
@@ -39,13 +39,12 @@ def demo(recordings: int, size: float, seed: int, timeout: float, as_json: bool)
 def _tell(play: Play, differences: Sequence[Difference], seconds: float) -> None:
     numbers = play.numbers()
     click.echo("")
-    states = ("archived", "absent", "purged", "pending", "not_ready", "blocked", "failed")
     found = {name: Counter(lane["states"]) for name, lane in numbers["providers"].items()}
     rows: list[list[Any]] = [
-        [name, lane["executions"], sum(found[name].values()), *(found[name][state] for state in states), megabytes(lane["bytes"])]
+        [name, lane["executions"], sum(found[name].values()), *(found[name][state] for state in STATES), megabytes(lane["bytes"])]
         for name, lane in numbers["providers"].items()
     ]
-    print_table(["provider", "executions", "recordings", *states, "stored"], rows, title="What was found, and what became of it")
+    print_table(["provider", "executions", "recordings", *STATES, "stored"], rows, title="What was found, and what became of it")
     print_table(["provider", "recordings", "refused because"], play.refusals(), title="What was not archived, and why")
     click.echo(
         f"This time {numbers['fetched']} recordings were fetched, {numbers['links']} links asked for, "

@@ -13,12 +13,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from assets.recordings.lifecycle import State
 from resources.archive import Archive
 from resources.errors import StorageError
 
 EXIT_FAILED = 1
 EXIT_SETTINGS = 2
 EXIT_NEEDS_A_PERSON = 3
+
+_SHOWN_FIRST = (State.ARCHIVED, State.NOT_READY, State.PENDING, State.ABSENT, State.PURGED)
+STATES = tuple(state.value for state in (*_SHOWN_FIRST, *(state for state in State if state not in _SHOWN_FIRST)))
+"""The states of a recording, in the order in which a person reads them: what needs one comes last."""
 
 _WIDTH_OF_A_PIPE = 140
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE)

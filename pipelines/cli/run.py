@@ -13,13 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from assets.executions.reads import last_reads
 from assets.recordings.ledger import Ledger
-from assets.recordings.lifecycle import Outcome
+from assets.recordings.lifecycle import NOT_ATTEMPTS, Outcome
 from assets.recordings.queue import DayRange, open_days, ranges_of
 from pipelines.assembly import build_definitions
 from pipelines.cli.output import (
     EXIT_FAILED,
     EXIT_NEEDS_A_PERSON,
     EXIT_SETTINGS,
+    STATES,
     UTC_DAY,
     console,
     megabytes,
@@ -37,8 +38,6 @@ from resources.redaction import redact
 from resources.settings import Settings, load_settings
 
 ALL = "all"
-_NOT_TRIED = (Outcome.DISCOVERED, Outcome.ENDED, Outcome.REQUEUED)
-_STATES = ("archived", "not_ready", "pending", "absent", "purged", "blocked", "failed")
 
 
 @click.command()
@@ -136,7 +135,7 @@ def _unreached(archive: Archive, chosen: Mapping[str, Sequence[DayRange]], runs:
     for name, spans in chosen.items():
         ledger = Ledger(archive.storage)
         known = [event for span in spans for day in span.days for event in ledger.read_day(name, day).values()]
-        tried = [event for event in known if event.run_id in ours and event.outcome not in _NOT_TRIED]
+        tried = [event for event in known if event.run_id in ours and event.outcome not in NOT_ATTEMPTS]
         if tried and all(event.outcome is Outcome.TRANSIENT for event in tried):
             texts.append(f"{name}: all {len(tried)} recordings failed, and are tried again later. {tried[0].detail}")
     return texts
@@ -168,7 +167,7 @@ def _counts(archive: Archive, provider: str, spans: Sequence[DayRange]) -> dict[
     events = [event for span in spans for day in span.days for event in ledger.read_day(provider, day).values()]
     counted = Counter(event.life.state.value for event in events)
     stored = sum(event.copy.bytes for event in events if event.copy is not None)
-    return {**{state: counted[state] for state in _STATES}, "bytes": stored}
+    return {**{state: counted[state] for state in STATES}, "bytes": stored}
 
 
 def _report(
@@ -178,8 +177,8 @@ def _report(
     if as_json:
         print_json({"providers": counts, "failures": failures, "failed_checks": checks, "runs": [r.run_id for r in runs]})
         return
-    rows = [[name, *(count[state] for state in _STATES), megabytes(count["bytes"])] for name, count in counts.items()]
-    print_table(["provider", *_STATES, "stored"], rows)
+    rows = [[name, *(count[state] for state in STATES), megabytes(count["bytes"])] for name, count in counts.items()]
+    print_table(["provider", *STATES, "stored"], rows)
     for text in failures:
         click.echo(f"failed: {text}", err=True)
     for text in checks:

@@ -9,11 +9,9 @@ import click
 
 from assets.recordings.ledger import Ledger
 from assets.recordings.queue import queue_of
-from pipelines.cli.output import EXIT_NEEDS_A_PERSON, megabytes, print_json, print_table, require_archive
+from pipelines.cli.output import EXIT_NEEDS_A_PERSON, STATES, megabytes, print_json, print_table, require_archive
 from resources.archive import Archive, is_on, open_archive
 from resources.providers.registry import PROVIDERS
-
-_STATES = ("archived", "not_ready", "pending", "absent", "purged", "blocked", "failed")
 
 
 @click.command()
@@ -28,10 +26,10 @@ def status(as_json: bool) -> None:
     else:
         click.echo(f"archive: {archive.storage.url}")
         rows = [
-            [name, *(lane["states"][state] for state in _STATES), megabytes(lane["bytes"]), lane["due"], lane["next_attempt_at"]]
+            [name, *(lane["states"][state] for state in STATES), megabytes(lane["bytes"]), lane["due"], lane["next_attempt_at"]]
             for name, lane in lanes.items()
         ]
-        print_table(["provider", *_STATES, "stored", "due now", "next attempt"], rows)
+        print_table(["provider", *STATES, "stored", "due now", "next attempt"], rows)
         for name, spec in PROVIDERS.items():
             if not is_on(spec, archive.settings):
                 click.echo(f"{name} is off: {spec.key_setting} is not set")
@@ -47,7 +45,7 @@ def _lane(archive: Archive, provider: str) -> dict[str, Any]:
     queue = queue_of(ledger.read_open(provider).values(), archive.runtime.now())
     return {
         "on": is_on(PROVIDERS[provider], archive.settings),
-        "states": {state: counted[state] for state in _STATES},
+        "states": {state: counted[state] for state in STATES},
         "bytes": sum(row["bytes"] for row in rows if row["state"] == "archived"),
         "due": sum(queue.due.values()),
         "next_attempt_at": queue.next_at,

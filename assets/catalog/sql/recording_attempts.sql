@@ -16,5 +16,5 @@ SELECT
     bytes,
     next_attempt_at
 FROM events
-WHERE outcome NOT IN ('discovered', 'ended', 'requeued')
+WHERE outcome NOT IN (SELECT outcome FROM not_attempts)
 ORDER BY provider, "date", execution_id, leg, seq, "at";
