@@ -126,6 +126,9 @@ SCHEMA = pa.schema(
 )
 """The columns of an event file and of the compacted state; one row an event."""
 
+NEVER_NULL = ("provider", "date", "execution_id", "leg", "event_id", "seq", "at", "outcome", "state", "attempts", "epoch")
+"""The columns without which a row is no event."""
+
 _LIFE_FIELDS = (
     "attempts",
     "attempts_before",

@@ -26,7 +26,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from assets.recordings import names
-from assets.recordings.events import SCHEMA, Event, from_table, to_table, winners
+from assets.recordings.chain import Chain
+from assets.recordings.events import NEVER_NULL, SCHEMA, Event, from_table, to_table, winners
 from assets.recordings.lifecycle import OPEN_STATES
 from resources.errors import NotStoredError, StorageError
 from resources.model import RecordingKey
@@ -79,9 +80,11 @@ def _again_when_folded(read: Callable[_Arguments, _Answer]) -> Callable[_Argumen
 
 @dataclass(slots=True)
 class Ledger:
-    """The ledger of one archive root. Holds no state of its own: every call reads the storage."""
+    """The ledger of one archive root. Every call reads the storage; only the end of its own audit trail is kept."""
 
     storage: ArchiveStorage
+    _chain: Chain = field(default_factory=Chain)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def append(self, events: Sequence[Event], moment: datetime) -> None:
         """Write ``events`` (of one provider) durably, one file for each partition among them.
@@ -93,20 +96,26 @@ class Ledger:
             of_day = [event for event in events if event.day == day]
             stamp = f"{moment:%Y%m%dT%H%M%S}.{moment.microsecond:06d}Z"
             run = of_day[0].run_id[:8]
-            folder = names.events_folder(of_day[0].key.provider, day)
-            self.storage.create(f"{folder}/{stamp}-{run}-{uuid.uuid4().hex}.parquet", _to_bytes(to_table(of_day)))
+            path = f"{names.events_folder(of_day[0].key.provider, day)}/{stamp}-{run}-{uuid.uuid4().hex}.parquet"
+            with self._turn:
+                data = self._chain.encode(path, to_table(of_day))
+                self.storage.create(path, data)
+                self._chain.written(path, data)
 
     @_again_when_folded
     def read_day(self, provider: str, day: date) -> dict[RecordingKey, Event]:
         """Return the winning event of every recording of one partition."""
         pointer = self._pointer(provider)
         folded = self._folded(pointer)
-        listed = self._event_files(names.events_folder(provider, day))
-        events = self._read_events(path for path in listed if path not in folded)
+        events = self._read_events(path for path in self.event_files(provider, day) if path not in folded)
         if pointer.state is not None:
             state = self._read_table(pointer.state).filter(pc.field("date") == pa.scalar(day))
             events.extend(from_table(state))
         return winners(events)
+
+    def event_files(self, provider: str, day: date) -> list[str]:
+        """Return the paths of a partition's event files, ascending."""
+        return self._event_files(names.events_folder(provider, day))
 
     def days(self, provider: str) -> list[date]:
         """Return the partitions that have events, ascending."""
@@ -208,14 +217,23 @@ class Ledger:
         return [event for event in from_table(self._read_table(pointer.state)) if event.key in keys]
 
     def _read_events(self, paths: Iterable[str]) -> list[Event]:
-        return [event for path in paths for event in from_table(self._read_table(path))]
+        return [event for path in paths for event in self._events_of(path, self._read_table(path))]
+
+    def _events_of(self, path: str, table: pa.Table) -> list[Event]:
+        try:
+            return from_table(table)
+        except (ValueError, TypeError) as error:
+            raise self._damaged(path, error) from None
 
     def _read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
         try:
             return _from_bytes(self.storage.read(path), columns=columns)
         except pa.ArrowException as error:
-            msg = f"{path} in {self.storage.url} is damaged ({error}): restore it from a copy, or move it away and run again"
-            raise StorageError(msg) from None
+            raise self._damaged(path, error) from None
+
+    def _damaged(self, path: str, error: Exception) -> StorageError:
+        msg = f"{path} in {self.storage.url} is damaged ({error}): restore it from a copy, or move it away and run again"
+        return StorageError(msg)
 
     def _drop_old_generations(self, provider: str, newest: int) -> None:
         """Readers may still be on the generation before, and a slow fold may be about to point at its own: only old ones go.
@@ -319,4 +337,9 @@ def _from_bytes(data: bytes, *, columns: list[str] | None = None) -> pa.Table:
         else pa.nulls(table.num_rows, wanted.field(name).type)
         for name in wanted.names
     ]
-    return pa.Table.from_arrays(present, schema=wanted)
+    read = pa.Table.from_arrays(present, schema=wanted)
+    empty = [name for name in NEVER_NULL if name in wanted.names and read[name].null_count]
+    if empty:
+        msg = f"no value in {', '.join(empty)}"
+        raise pa.ArrowInvalid(msg)
+    return read

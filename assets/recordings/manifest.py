@@ -1,36 +1,72 @@
-"""The manifest of a partition: checksums of its recordings and sidecars that ``sha256sum -c`` understands.
+"""The manifest of a partition: checksums of its recordings, sidecars and event files that ``sha256sum -c`` understands.
 
 Paths are relative to the archive root: ``cd <root> && sha256sum -c manifests/provider=.../date=.../manifest-sha256.txt``.
+
+The lines of recordings and sidecars say what the ledger says, and change with it. A line of an event file is written once and
+stays, whatever becomes of the file: the manifest is a witness of the events, not a picture of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 from assets.recordings import names
+from assets.recordings.chain import read_event_file
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
+from resources.errors import NotStoredError
 
 _TRIES = 5
 
 
-def manifest_lines(events: Iterable[Event], provider: str, day: date) -> list[str]:
-    """Return the lines of a manifest, sorted by path: two for each archived recording, its sidecar's being the second."""
-    lines: list[tuple[str, str]] = []
+def recording_sums(events: Iterable[Event], provider: str, day: date) -> dict[str, str]:
+    """Return path to SHA-256 of the archived recordings and their sidecars, as the ledger knows them."""
+    sums: dict[str, str] = {}
     for event in events:
-        if event.copy is None:
-            continue
-        lines.append((event.copy.path, event.copy.sha256))
-        sidecar = names.sidecar_path(provider, day, event.key.execution_id, event.key.leg)
-        lines.append((sidecar, event.copy.sidecar_sha256))
-    return [f"{digest}  {path}" for path, digest in sorted(lines)]
+        if event.copy is not None:
+            sums[event.copy.path] = event.copy.sha256
+            sums[names.sidecar_path(provider, day, event.key.execution_id, event.key.leg)] = event.copy.sidecar_sha256
+    return sums
+
+
+def event_sums(ledger: Ledger, provider: str, day: date, known: Mapping[str, str]) -> dict[str, str]:
+    """Return path to SHA-256 of the event files: ``known`` as it is, and those that came since and are what a writer wrote.
+
+    A file that no writer of ours can have written as it is (see :mod:`assets.recordings.chain`) is never taken in.
+    """
+    sums = dict(known)
+    for path in ledger.event_files(provider, day):
+        if path not in sums:
+            file = read_event_file(path, ledger.storage.read(path))
+            if file.is_own:
+                sums[path] = file.sha256
+    return sums
+
+
+def to_bytes(sums: Mapping[str, str]) -> bytes:
+    """Return a manifest's text, sorted by path."""
+    return "".join(f"{digest}  {path}\n" for path, digest in sorted(sums.items())).encode()
 
 
 def parse_manifest(text: str) -> dict[str, str]:
-    """Return path to SHA-256 of a manifest's lines."""
-    pairs = (line.split("  ", 1) for line in text.splitlines() if line)
-    return {path: digest for digest, path in pairs}
+    """Return path to SHA-256 of a manifest's lines; a line that is none is left out."""
+    pairs = (line.partition("  ") for line in text.splitlines())
+    return {path: digest for digest, _, path in pairs if path}
+
+
+def read_manifest(ledger: Ledger, provider: str, day: date) -> dict[str, str] | None:
+    """Return path to SHA-256 of the stored manifest, or None where there is none."""
+    try:
+        data = ledger.storage.read(names.manifest_path(provider, day))
+    except NotStoredError:
+        return None
+    return parse_manifest(data.decode(errors="replace"))
+
+
+def is_event_file(path: str) -> bool:
+    """Return whether a line of a manifest is about an event file."""
+    return path.startswith(f"{names.EVENTS}/")
 
 
 def publish_manifest(ledger: Ledger, provider: str, day: date) -> int:
@@ -39,15 +75,15 @@ def publish_manifest(ledger: Ledger, provider: str, day: date) -> int:
     Another run may append at the same time, and write a manifest that knows more than ours: so look again after writing, until
     what was written is what the ledger says.
     """
-    path = names.manifest_path(provider, day)
-    lines: list[str] = []
+    written: dict[str, str] | None = None
+    recordings: dict[str, str] = {}
     for _ in range(_TRIES):
-        known = manifest_lines(ledger.read_day(provider, day).values(), provider, day)
-        if known and known == lines:
+        stored = read_manifest(ledger, provider, day)
+        recordings = recording_sums(ledger.read_day(provider, day).values(), provider, day)
+        events = event_sums(ledger, provider, day, {path: sha for path, sha in (stored or {}).items() if is_event_file(path)})
+        sums = recordings | events
+        if sums in (stored or {}, written):
             break
-        lines = known
-        data = "".join(f"{line}\n" for line in lines).encode()
-        if not lines or (ledger.storage.exists(path) and ledger.storage.read(path) == data):
-            break
-        ledger.storage.write(path, data)
-    return len(lines) // 2
+        ledger.storage.write(names.manifest_path(provider, day), to_bytes(sums))
+        written = sums
+    return len(recordings) // 2

@@ -326,8 +326,8 @@ class Play:
     def _read_back(self) -> list[Difference]:
         ledger = Ledger(self.archive.storage)
         verdicts = [v for name in PROVIDERS for day in ledger.days(name) for v in verify_day(ledger, name, day)]
-        self.verified = sum(verdict.fault is None for verdict in verdicts)
-        return [Difference(str(verdict.key), "read back", verdict.fault) for verdict in verdicts if verdict.fault]
+        self.verified = sum(verdict.is_copy and verdict.fault is None for verdict in verdicts)
+        return [Difference(str(verdict.key or verdict.path), "read back", verdict.fault) for verdict in verdicts if verdict.fault]
 
 
 def _difference(event: Event | None, key: RecordingKey, row: Mapping[str, Any]) -> Difference | None:

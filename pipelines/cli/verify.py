@@ -6,7 +6,6 @@ from datetime import date
 
 import click
 
-from assets.recordings import names
 from assets.recordings.ledger import Ledger
 from assets.recordings.verification import Verdict, verify_day
 from pipelines.cli.output import EXIT_NEEDS_A_PERSON, UTC_DAY, megabytes, print_json, require_archive
@@ -29,9 +28,9 @@ def verify(provider: str, day: date | None, as_json: bool) -> None:
             verdicts.extend(verify_day(ledger, name, chosen))
     faults = [verdict for verdict in verdicts if verdict.fault]
     total = sum(verdict.bytes for verdict in verdicts)
-    copies = sum(not verdict.path.startswith(names.MANIFESTS) for verdict in verdicts)
+    copies = sum(verdict.is_copy for verdict in verdicts)
     if as_json:
-        listed = [{"recording": str(item.key), "path": item.path, "fault": item.fault} for item in faults]
+        listed = [{"recording": str(item.key or ""), "path": item.path, "fault": item.fault} for item in faults]
         print_json({"copies": copies, "bytes": total, "faults": listed})
     else:
         click.echo(f"{copies} copies, {megabytes(total)} read back; {len(faults)} faults")

@@ -1,0 +1,132 @@
+"""The audit trail: every event file names the hash of the file that its writer wrote before it.
+
+A writer is one :class:`~assets.recordings.ledger.Ledger` of one process. What it knows of its last file goes into the next one,
+as key-value metadata of the Parquet file: a file that is edited or removed later no longer fits its successor. Each file also
+holds its own path, and a short digest of each of its rows, so that a changed row can be named.
+
+This finds accidents and edits by hand. Who can write to the root and knows this format can write a chain of his own; only storage
+that refuses to change objects (S3 Object Lock, a read-only copy of the manifests) stands against that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+METADATA_KEY = b"recording_archive.chain"
+_DIGEST_BYTES = 8
+
+
+class ChainLink(msgspec.Struct, frozen=True):
+    """What an event file says of itself.
+
+    Attributes:
+        writer: the writer's own id.
+        number: 1 for the first file of the writer.
+        path: of this file, relative to the archive root: a copy under another name is found by it.
+        previous: path of the writer's file before it; empty for the first.
+        previous_sha256: of the bytes of that file; empty for the first.
+        rows: a digest of each row, in their order.
+    """
+
+    writer: str
+    number: int
+    path: str
+    previous: str
+    previous_sha256: str
+    rows: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Chain:
+    """The writer's end of a chain. Not thread-safe: its ledger takes turns."""
+
+    writer: str = field(default_factory=lambda: uuid.uuid4().hex)
+    number: int = 0
+    last_path: str = ""
+    last_sha256: str = ""
+
+    def encode(self, path: str, table: pa.Table) -> bytes:
+        """Return the Parquet file of ``table`` as the next one of this chain. Nothing is remembered before :meth:`written`."""
+        digests = tuple(row_digest(row) for row in table.to_pylist())  # as a reader will see them
+        link = ChainLink(self.writer, self.number + 1, path, self.last_path, self.last_sha256, digests)
+        sink = io.BytesIO()
+        pq.write_table(table.replace_schema_metadata({METADATA_KEY: msgspec.json.encode(link)}), sink, compression="zstd")
+        return sink.getvalue()
+
+    def written(self, path: str, data: bytes) -> None:
+        """Go on from the file that has been stored."""
+        self.number += 1
+        self.last_path, self.last_sha256 = path, sha256_of(data)
+
+
+@dataclass(frozen=True, slots=True)
+class EventFile:
+    """An event file as it lies in the root.
+
+    Attributes:
+        path: relative to the archive root.
+        sha256: of its bytes.
+        link: what it says of itself; None where it says nothing, or nothing that can be read.
+        rows: its rows; None where it is no Parquet file.
+    """
+
+    path: str
+    sha256: str
+    link: ChainLink | None
+    rows: tuple[Mapping[str, Any], ...] | None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is what its writer wrote, as far as it can tell by itself: its own path, its own rows."""
+        return self.link is not None and self.link.path == self.path and self.rows is not None and not self.strange_rows
+
+    @property
+    def strange_rows(self) -> list[Mapping[str, Any]]:
+        """The rows that the writer did not write as they are."""
+        if self.link is None or self.rows is None:
+            return list(self.rows or ())
+        expected = set(self.link.rows)
+        return [row for row in self.rows if row_digest(row) not in expected]
+
+    @property
+    def lost_rows(self) -> int:
+        """How many of the writer's rows are not there as it wrote them."""
+        if self.link is None or self.rows is None:
+            return 0
+        found = {row_digest(row) for row in self.rows}
+        return sum(digest not in found for digest in self.link.rows)
+
+
+def read_event_file(path: str, data: bytes) -> EventFile:
+    """Take an event file apart; never raises: what cannot be read is None."""
+    digest = sha256_of(data)
+    try:
+        table = pq.read_table(io.BytesIO(data))
+        rows = tuple(table.to_pylist())
+    except (pa.ArrowException, OSError, ValueError):
+        return EventFile(path, digest, None, None)
+    metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
+    try:
+        link = msgspec.json.decode(metadata.get(METADATA_KEY, b""), type=ChainLink)
+    except msgspec.MsgspecError:
+        link = None
+    return EventFile(path, digest, link, rows)
+
+
+def row_digest(row: Mapping[str, Any]) -> str:
+    """Return a short digest of a row, its columns' names included."""
+    return hashlib.blake2b(msgspec.json.encode(row), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def sha256_of(data: bytes) -> str:
+    """Return the SHA-256 of ``data``, lower-case hex."""
+    return hashlib.sha256(data).hexdigest()
