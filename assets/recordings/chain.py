@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,12 +54,19 @@ class Chain:
     last_path: str = ""
     last_sha256: str = ""
 
-    def encode(self, path: str, table: pa.Table) -> bytes:
-        """Return the Parquet file of ``table`` as the next one of this chain. Nothing is remembered before :meth:`written`."""
-        digests = tuple(row_digest(row) for row in table.to_pylist())  # as a reader will see them
+    def encode(self, path: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
+        """Return the Parquet file of ``rows`` as the next one of this chain. Nothing is remembered before :meth:`written`.
+
+        Args:
+            path: where the file will lie.
+            rows: with every column of ``schema`` in its order, as a reader will see them.
+            schema: of the file.
+        """
+        digests = tuple(map(row_digest, rows))
         link = ChainLink(self.writer, self.number + 1, path, self.last_path, self.last_sha256, digests)
+        table = pa.Table.from_pylist(list(rows), schema=schema.with_metadata({METADATA_KEY: msgspec.json.encode(link)}))
         sink = io.BytesIO()
-        pq.write_table(table.replace_schema_metadata({METADATA_KEY: msgspec.json.encode(link)}), sink, compression="zstd")
+        pq.write_table(table, sink, compression="zstd")
         return sink.getvalue()
 
     def written(self, path: str, data: bytes) -> None:

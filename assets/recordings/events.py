@@ -126,6 +126,8 @@ SCHEMA = pa.schema(
 )
 """The columns of an event file and of the compacted state; one row an event."""
 
+_KINDS = tuple((field.name, float if pa.types.is_floating(field.type) else object) for field in SCHEMA)
+
 NEVER_NULL = ("provider", "date", "execution_id", "leg", "event_id", "seq", "at", "outcome", "state", "attempts", "epoch")
 """The columns without which a row is no event."""
 
@@ -142,9 +144,15 @@ _LIFE_FIELDS = (
 _COPY_FIELDS = ("path", "bytes", "sha256", "content_type", "sidecar_sha256")
 
 
+def to_rows(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """Return the events as rows with every column of :data:`SCHEMA`, in its order, as a reader of the table will see them."""
+    rows = map(_to_row, events)
+    return [{name: row.get(name) if kind is not float else _as_float(row.get(name)) for name, kind in _KINDS} for row in rows]
+
+
 def to_table(events: Iterable[Event]) -> pa.Table:
     """Return the events as a table of :data:`SCHEMA`."""
-    return pa.Table.from_pylist([_to_row(event) for event in events], schema=SCHEMA)
+    return pa.Table.from_pylist(to_rows(events), schema=SCHEMA)
 
 
 def from_table(table: pa.Table) -> list[Event]:
@@ -160,6 +168,10 @@ def winners(events: Iterable[Event]) -> dict[RecordingKey, Event]:
         if known is None or event.order > known.order:
             best[event.key] = event
     return best
+
+
+def _as_float(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _to_row(event: Event) -> dict[str, Any]:

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from assets.recordings import names
 from assets.recordings.chain import Chain
-from assets.recordings.events import NEVER_NULL, SCHEMA, Event, from_table, to_table, winners
+from assets.recordings.events import NEVER_NULL, SCHEMA, Event, from_table, to_rows, to_table, winners
 from assets.recordings.lifecycle import OPEN_STATES
 from resources.errors import NotStoredError, StorageError
 from resources.model import RecordingKey
@@ -98,7 +98,7 @@ class Ledger:
             run = of_day[0].run_id[:8]
             path = f"{names.events_folder(of_day[0].key.provider, day)}/{stamp}-{run}-{uuid.uuid4().hex}.parquet"
             with self._turn:
-                data = self._chain.encode(path, to_table(of_day))
+                data = self._chain.encode(path, to_rows(of_day), SCHEMA)
                 self.storage.create(path, data)
                 self._chain.written(path, data)
 
