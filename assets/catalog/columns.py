@@ -73,8 +73,8 @@ ATTEMPTS = Table(
         "seq": "position in the recording's history, as its writer counted",
         "at": "when the try ended",
         "run_id": "the Dagster run",
-        "outcome": "archived, adopted, not_ready, not_configured, absent, purged, blocked, refused, rate_limited, expired, "
-        "transient, not_media or unexpected",
+        "outcome": "archived, adopted, repaired, not_ready, not_configured, absent, purged, blocked, refused, rate_limited, "
+        "expired, transient, storage_fault, not_media or unexpected",
         "state": "the state that followed",
         "http_status": "the HTTP status that decided, if one came",
         "detail": "a sentence for people; never holds a presigned URL",

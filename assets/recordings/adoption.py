@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import date, datetime
 
 from assets.recordings import names
+from assets.recordings.errand import Errand
 from assets.recordings.events import Copy, Event
 from assets.recordings.sidecar import Sidecar, read_sidecar, write_sidecar
 from resources.errors import NotMediaError, Subject
@@ -33,16 +34,16 @@ def find_orphans(storage: ArchiveStorage, provider: str, day: date, due: Iterabl
     return found
 
 
-def adopt(storage: ArchiveStorage, event: Event, path: str, run_id: str, now: datetime) -> Copy:
-    """Return the facts of a published recording, from its sidecar or, where there is none, from its bytes.
+def adopt(storage: ArchiveStorage, errand: Errand, path: str, now: datetime) -> Copy:
+    """Return the facts of a published copy, from its sidecar or, where there is none, from its bytes.
 
     A recording is published only after it was verified, so what lies there is whole.
 
     Raises:
         NotMediaError: it is not media after all; somebody else put it there. It is left as it is.
     """
-    key, day = event.key, event.day
-    known = read_sidecar(storage, key, day)
+    key, day = errand.key, errand.day
+    known = read_sidecar(storage, key, day, errand.number)
     if known is not None and known[0].path == path and known[0].bytes == storage.info(path).size:
         return known[1]
     digest, size, head = hashlib.sha256(), 0, b""
@@ -66,8 +67,10 @@ def adopt(storage: ArchiveStorage, event: Event, path: str, run_id: str, now: da
         sha256=digest.hexdigest(),
         content_type=container.content_type,
         archived_at=now,
-        run_id=run_id,
-        attempts=event.life.attempts,
+        run_id=errand.run_id,
+        attempts=errand.attempts,
+        number=errand.number,
+        expected_seconds=errand.expected_seconds,
         adopted=True,
     )
     return write_sidecar(storage, sidecar)

@@ -14,25 +14,24 @@ from datetime import date
 from http import HTTPStatus
 from uuid import uuid4
 
-from assets.recordings import adoption, names
+from assets.recordings import adoption
+from assets.recordings.copying import Copier
+from assets.recordings.errand import Errand
 from assets.recordings.events import Copy, Event
 from assets.recordings.ledger import EventBuffer, Ledger
 from assets.recordings.lifecycle import Fact, Outcome, Policy, State, is_due, transition
 from assets.recordings.manifest import publish_manifest
 from assets.recordings.outcomes import fact_of
 from assets.recordings.report import DayReport, Fault
-from assets.recordings.sidecar import Sidecar, write_sidecar
 from resources.archive import Archive
 from resources.errors import (
     AbsentError,
-    AlreadyStoredError,
     BlockedError,
     RateLimitedError,
     RecordingError,
     StorageError,
-    Subject,
 )
-from resources.model import Link, RecordingKey
+from resources.model import RecordingKey
 from resources.patience import Patience
 from resources.providers.protocol import Provider
 from resources.redaction import redact
@@ -121,6 +120,7 @@ class _DayRun:
     patience: Patience = field(init=False)
     buffer: EventBuffer = field(init=False)
     report: DayReport = field(init=False)
+    copier: Copier = field(init=False)
     orphans: dict[RecordingKey, str] = field(default_factory=dict[RecordingKey, str])
     _fault: BaseException | None = None
     _doubtful: list[tuple[Event, _Result]] = field(default_factory=list[tuple[Event, _Result]])
@@ -133,6 +133,7 @@ class _DayRun:
         self.patience = Patience.from_settings(self.archive.settings, runtime.sleep)
         self.buffer = EventBuffer(self.ledger, runtime.now, runtime.monotonic)
         self.report = DayReport(self.provider.name, self.day)
+        self.copier = Copier(self.archive, self.provider, self._count_link)
 
     def execute(self) -> DayReport:
         started = self.archive.runtime.monotonic()
@@ -226,8 +227,7 @@ class _DayRun:
     def _try(self, event: Event) -> _Result:
         started = self.archive.runtime.monotonic()
         try:
-            orphan = self.orphans.get(event.key)
-            result = self._adopt(event, orphan) if orphan else self.patience.call(lambda: self._archive_once(event))
+            result = self._made(event)
         except RecordingError as error:
             result = _Result(fact_of(error), error=error)
             self._stop_others(error)
@@ -239,46 +239,21 @@ class _DayRun:
             self.memory.base_proved = True
         return replace(result, seconds=self.archive.runtime.monotonic() - started)
 
-    def _archive_once(self, event: Event) -> _Result:
-        """Ask for a link and store what it leads to. The body is verified before the last byte is handed to the storage."""
-        key, storage = event.key, self.archive.storage
-        link = self._ask_for_link(key)
-        subject = Subject(key.provider, key.execution_id, key.leg.value)
-        with self.archive.media.fetch(subject, link, refresh=lambda: self._ask_for_link(key)) as body:
-            path = names.recording_path(key.provider, self.day, key.execution_id, key.leg, body.detected.extension)
-            try:
-                storage.create_from(path, body.chunks())
-            except AlreadyStoredError:
-                return self._adopt(event, path)
-            facts = body.facts
+    def _made(self, event: Event) -> _Result:
+        """Make the copy: find it published, or fetch it."""
+        errand = Errand(event.key, event.day, self.run_id, event.life.attempts, expected_seconds=event.expected_seconds)
+        orphan = self.orphans.get(event.key)
+        made = self.copier.adopt(errand, orphan) if orphan else self.patience.call(lambda: self.copier.make(errand))
+        if made.adopted:
+            detail = "found published by a run that ended before it could say so"
+            return _Result(Fact(Outcome.ADOPTED), copy=made.copy, detail=detail)
         with self._lock:
-            self.report.continuations += facts.continuations
-        sidecar = Sidecar(
-            provider=key.provider,
-            execution_id=key.execution_id,
-            leg=key.leg.value,
-            date=self.day,
-            path=path,
-            bytes=facts.bytes,
-            sha256=facts.sha256,
-            content_type=facts.content_type,
-            declared_type=facts.declared_type,
-            etag=facts.etag,
-            last_modified=facts.last_modified,
-            archived_at=self.archive.runtime.now(),
-            run_id=self.run_id,
-            attempts=event.life.attempts + 1,
-        )
-        return _Result(Fact(Outcome.ARCHIVED), copy=write_sidecar(storage, sidecar), detail="archived")
+            self.report.continuations += made.continuations
+        return _Result(Fact(Outcome.ARCHIVED), copy=made.copy, detail="archived")
 
-    def _ask_for_link(self, key: RecordingKey) -> Link:
+    def _count_link(self) -> None:
         with self._lock:
             self.report.links += 1
-        return self.provider.link(key.execution_id, key.leg)
-
-    def _adopt(self, event: Event, path: str) -> _Result:
-        copy = adoption.adopt(self.archive.storage, event, path, self.run_id, self.archive.runtime.now())
-        return _Result(Fact(Outcome.ADOPTED), copy=copy, detail="found published by a run that ended before it could say so")
 
     def _stop_others(self, error: RecordingError) -> None:
         """After an operator's fault, or a pause longer than a run should wait, the rest of the run asks nothing."""

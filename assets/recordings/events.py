@@ -7,8 +7,9 @@ be read without the others.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
@@ -29,6 +30,8 @@ class Copy:
         sha256: of its bytes, lower-case hex.
         content_type: detected from its bytes, not the one that was declared.
         sidecar_sha256: of the sidecar's bytes, for the manifest.
+        number: 1 for the first copy; a copy that replaces a damaged one has the next number, and stands beside it.
+        media_seconds: how long it plays by its own account; None where it does not say, or was not asked.
     """
 
     path: str
@@ -36,6 +39,19 @@ class Copy:
     sha256: str
     content_type: str
     sidecar_sha256: str
+    number: int = 1
+    media_seconds: float | None = None
+
+
+class Flaw(StrEnum):
+    """What is doubtful about an archived copy: it stays archived, and a person should look at it."""
+
+    DURATION = "duration"
+    """It plays for another time than the provider says (see ``MEDIA_DURATION_TOLERANCE_SECONDS``)."""
+    DAMAGED = "damaged"
+    """An audit found other bytes than those that were stored."""
+    MISSING = "missing"
+    """An audit found nothing where it was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +73,8 @@ class Event:
         proved_base: the last base URL that led to this recording or to its "not ready": its 404s are believed.
         seconds: how long link and transfer took.
         copy: the facts of the copy once it is archived.
+        flaw: what is doubtful about that copy, or None.
+        expected_seconds: how long the recording should play by the provider's account of the execution, if there is one.
     """
 
     key: RecordingKey
@@ -73,17 +91,20 @@ class Event:
     seconds: float | None = None
     proved_base: str | None = None
     copy: Copy | None = None
+    flaw: Flaw | None = None
+    expected_seconds: float | None = None
 
     @property
-    def order(self) -> tuple[bool, int, bool, int, datetime, str]:
+    def order(self) -> tuple[bool, int, int, bool, int, datetime, str]:
         """The key by which the winning event of a recording is the greatest.
 
-        Archived beats everything (a late event never revives it); then the later requeue; then a terminal state; then the longer
-        history; clocks and ids only break ties.
+        Archived beats everything (a late event never revives it), and the newest copy an older one; then the later requeue; then
+        a terminal state; then the longer history; clocks and ids only break ties.
         """
         state = self.life.state
         return (
             state is State.ARCHIVED,
+            self.copy.number if self.copy is not None else 0,
             self.life.epoch,
             state in TERMINAL_STATES,
             self.seq,
@@ -122,6 +143,10 @@ SCHEMA = pa.schema(
         ("sha256", pa.string()),
         ("content_type", pa.string()),
         ("sidecar_sha256", pa.string()),
+        ("number", pa.int32()),
+        ("media_seconds", pa.float64()),
+        ("flaw", pa.string()),
+        ("expected_seconds", pa.float64()),
     ]
 )
 """The columns of an event file and of the compacted state; one row an event."""
@@ -141,7 +166,7 @@ _LIFE_FIELDS = (
     "trying_since",
     "ended_at",
 )
-_COPY_FIELDS = ("path", "bytes", "sha256", "content_type", "sidecar_sha256")
+_COPY_FIELDS = ("path", "bytes", "sha256", "content_type", "sidecar_sha256", "number", "media_seconds")
 
 
 def to_rows(events: Iterable[Event]) -> list[dict[str, Any]]:
@@ -191,6 +216,8 @@ def _to_row(event: Event) -> dict[str, Any]:
         "api_base": event.api_base,
         "proved_base": event.proved_base,
         "seconds": event.seconds,
+        "flaw": event.flaw.value if event.flaw is not None else None,
+        "expected_seconds": event.expected_seconds,
     }
     row |= {name: getattr(event.life, name) for name in _LIFE_FIELDS}
     if event.copy is not None:
@@ -200,6 +227,8 @@ def _to_row(event: Event) -> dict[str, Any]:
 
 def _from_row(row: Mapping[str, Any]) -> Event:
     copy = Copy(**{name: row[name] for name in _COPY_FIELDS}) if row.get("path") else None
+    if copy is not None and copy.number is None:  # pyright: ignore[reportUnnecessaryComparison] -- files from before it was counted
+        copy = replace(copy, number=1)
     return Event(
         key=RecordingKey(row["provider"], row["execution_id"], Leg(row["leg"])),
         day=row["date"],
@@ -215,4 +244,6 @@ def _from_row(row: Mapping[str, Any]) -> Event:
         proved_base=row["proved_base"],
         seconds=row["seconds"],
         copy=copy,
+        flaw=Flaw(row["flaw"]) if row["flaw"] is not None else None,
+        expected_seconds=row["expected_seconds"],
     )

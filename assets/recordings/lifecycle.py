@@ -69,10 +69,19 @@ class Outcome(StrEnum):
     UNEXPECTED = "unexpected"
     REQUEUED = "requeued"
     """An operator asked for it again."""
+    DAMAGED = "damaged"
+    """An audit found that the copy is missing, or is not what was stored."""
+    REPAIRED = "repaired"
+    """It was fetched again, and stands beside the damaged copy."""
+    REBUILT = "rebuilt"
+    """Its events were lost; its sidecar says that it is archived."""
 
 
-NOT_ATTEMPTS = frozenset({Outcome.DISCOVERED, Outcome.ENDED, Outcome.REQUEUED})
-"""Facts about the execution, or an order; every other outcome is a try to archive."""
+NOT_ATTEMPTS = frozenset({Outcome.DISCOVERED, Outcome.ENDED, Outcome.REQUEUED, Outcome.DAMAGED, Outcome.REBUILT})
+"""Facts about the execution or the copy, or an order; every other outcome is a try to archive."""
+
+COPY_IS_THERE = frozenset({Outcome.ARCHIVED, Outcome.ADOPTED, Outcome.REPAIRED, Outcome.REBUILT})
+"""Outcomes after which a recording is archived."""
 
 SPENDS_ATTEMPT = frozenset(
     {
@@ -189,11 +198,11 @@ def transition(life: Life | None, fact: Fact, now: datetime, policy: Policy, key
     """
     life = life or Life()
     outcome = fact.outcome
-    if life.state is State.ARCHIVED:
+    if life.state is State.ARCHIVED or outcome is Outcome.DAMAGED:
         return life
     if outcome is Outcome.REQUEUED:
         return _requeued(life, now)
-    if outcome in (Outcome.ARCHIVED, Outcome.ADOPTED):
+    if outcome in COPY_IS_THERE:
         return _finished(life, State.ARCHIVED, outcome)
     if life.terminal:
         return life

@@ -26,7 +26,8 @@ def recording_sums(events: Iterable[Event], provider: str, day: date) -> dict[st
     for event in events:
         if event.copy is not None:
             sums[event.copy.path] = event.copy.sha256
-            sums[names.sidecar_path(provider, day, event.key.execution_id, event.key.leg)] = event.copy.sidecar_sha256
+            key, copy = event.key, event.copy
+            sums[names.sidecar_path(provider, day, key.execution_id, key.leg, copy.number)] = copy.sidecar_sha256
     return sums
 
 

@@ -48,14 +48,22 @@ def recording_folder(provider: str, day: date, execution_id: str) -> str:
     return f"{RECORDINGS}/{partition(provider, day)}/{safe_id(execution_id)}"
 
 
-def recording_path(provider: str, day: date, execution_id: str, leg: Leg, extension: str) -> str:
-    """Return where a recording lies; ``extension`` is that of the detected container, without a dot."""
-    return f"{recording_folder(provider, day, execution_id)}/{leg.value}.{extension}"
+def recording_path(provider: str, day: date, execution_id: str, leg: Leg, extension: str, number: int = 1) -> str:
+    """Return where a copy of a recording lies; ``extension`` is that of the detected container, without a dot.
+
+    The first copy has no number in its name; one that replaces a damaged copy stands beside it.
+    """
+    return f"{recording_folder(provider, day, execution_id)}/{copy_stem(leg, number)}.{extension}"
 
 
-def sidecar_path(provider: str, day: date, execution_id: str, leg: Leg) -> str:
-    """Return where the facts of a recording lie."""
-    return f"{recording_folder(provider, day, execution_id)}/{leg.value}{SIDECAR_SUFFIX}"
+def sidecar_path(provider: str, day: date, execution_id: str, leg: Leg, number: int = 1) -> str:
+    """Return where the facts of a recording's copy lie."""
+    return f"{recording_folder(provider, day, execution_id)}/{copy_stem(leg, number)}{SIDECAR_SUFFIX}"
+
+
+def copy_stem(leg: Leg, number: int) -> str:
+    """Return the name of a copy and of its sidecar, without their extensions: ``main``, ``main.2``."""
+    return leg.value if number == 1 else f"{leg.value}.{number}"
 
 
 def manifest_path(provider: str, day: date) -> str:

@@ -27,6 +27,9 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
         content_type: detected from the bytes; ``declared_type`` is what the media host said.
         etag, last_modified: of the media host, if it said them.
         archived_at, run_id, attempts: when, by which run and at which try.
+        number: of the copy; more than 1 for one that replaced a damaged copy.
+        media_seconds: how long the copy plays by its own account, if it says so.
+        expected_seconds: how long it should play by the provider's account, if there is one.
         adopted: True when a run that died had published the copy, and a later one wrote down its facts.
     """
 
@@ -46,6 +49,9 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     attempts: int
     adopted: bool = False
+    number: int = 1
+    media_seconds: float | None = None
+    expected_seconds: float | None = None
 
 
 def write_sidecar(storage: ArchiveStorage, sidecar: Sidecar) -> Copy:
@@ -55,21 +61,21 @@ def write_sidecar(storage: ArchiveStorage, sidecar: Sidecar) -> Copy:
     describes other bytes is out of date, and replaced.
     """
     key = RecordingKey(sidecar.provider, sidecar.execution_id, Leg(sidecar.leg))
-    path = names.sidecar_path(sidecar.provider, sidecar.date, sidecar.execution_id, key.leg)
+    path = names.sidecar_path(sidecar.provider, sidecar.date, sidecar.execution_id, key.leg, sidecar.number)
     data = msgspec.json.format(msgspec.json.encode(sidecar), indent=2) + b"\n"
     try:
         storage.create(path, data)
     except AlreadyStoredError:
-        known = read_sidecar(storage, key, sidecar.date)
+        known = read_sidecar(storage, key, sidecar.date, sidecar.number)
         if known is not None and (known[0].path, known[0].sha256) == (sidecar.path, sidecar.sha256):
             return known[1]
         storage.write(path, data)
     return _copy(sidecar, data)
 
 
-def read_sidecar(storage: ArchiveStorage, key: RecordingKey, day: date) -> tuple[Sidecar, Copy] | None:
-    """Return the sidecar of a recording, or None when there is none, or none that can be read."""
-    path = names.sidecar_path(key.provider, day, key.execution_id, key.leg)
+def read_sidecar(storage: ArchiveStorage, key: RecordingKey, day: date, number: int = 1) -> tuple[Sidecar, Copy] | None:
+    """Return the sidecar of a recording's copy, or None when there is none, or none that can be read."""
+    path = names.sidecar_path(key.provider, day, key.execution_id, key.leg, number)
     if not storage.exists(path):
         return None
     data = storage.read(path)
@@ -81,4 +87,12 @@ def read_sidecar(storage: ArchiveStorage, key: RecordingKey, day: date) -> tuple
 
 
 def _copy(sidecar: Sidecar, data: bytes) -> Copy:
-    return Copy(sidecar.path, sidecar.bytes, sidecar.sha256, sidecar.content_type, hashlib.sha256(data).hexdigest())
+    return Copy(
+        path=sidecar.path,
+        bytes=sidecar.bytes,
+        sha256=sidecar.sha256,
+        content_type=sidecar.content_type,
+        sidecar_sha256=hashlib.sha256(data).hexdigest(),
+        number=sidecar.number,
+        media_seconds=sidecar.media_seconds,
+    )

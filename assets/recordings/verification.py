@@ -88,7 +88,7 @@ def _fault(ledger: Ledger, key: RecordingKey, day: date, copy: Copy) -> str | No
         return f"the recording has {size} bytes, and {copy.bytes} were stored"
     if digest.hexdigest() != copy.sha256:
         return "the recording's SHA-256 is not the one that was stored"
-    known = read_sidecar(storage, key, day)
+    known = read_sidecar(storage, key, day, copy.number)
     if known is None:
         return "the sidecar is missing or cannot be read"
     if known[1].sidecar_sha256 != copy.sidecar_sha256:

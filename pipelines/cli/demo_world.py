@@ -302,9 +302,9 @@ class Play:
 
     def _strays(self) -> list[Difference]:
         """Below ``recordings/`` lies one object and one sidecar for each archived recording, and nothing else."""
-        copies = [(key, event) for key, event in self.events().items() if event.copy is not None]
-        expected = {event.copy.path for _, event in copies if event.copy is not None}
-        expected |= {names.sidecar_path(key.provider, event.day, key.execution_id, key.leg) for key, event in copies}
+        copies = [(key, event.day, event.copy) for key, event in self.events().items() if event.copy is not None]
+        expected = {copy.path for _, _, copy in copies}
+        expected |= {names.sidecar_path(key.provider, day, key.execution_id, key.leg, copy.number) for key, day, copy in copies}
         found = {info.path for info in self.archive.storage.list(names.RECORDINGS)}
         return [Difference(path, "disk", "belongs to no archived recording") for path in sorted(found - expected)]
 
