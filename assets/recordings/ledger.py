@@ -30,6 +30,7 @@ from assets.recordings.chain import Chain
 from assets.recordings.events import NEVER_NULL, SCHEMA, Event, from_table, to_rows, to_table, winners
 from assets.recordings.lifecycle import OPEN_STATES
 from resources.errors import NotStoredError, StorageError
+from resources.failpoints import Failpoint, reached
 from resources.model import RecordingKey
 from resources.storage import ArchiveStorage
 
@@ -99,8 +100,10 @@ class Ledger:
             path = f"{names.events_folder(of_day[0].key.provider, day)}/{stamp}-{run}-{uuid.uuid4().hex}.parquet"
             with self._turn:
                 data = self._chain.encode(path, to_rows(of_day), SCHEMA)
+                reached(Failpoint.EVENT_FILE_ENCODED)
                 self.storage.create(path, data)
                 self._chain.written(path, data)
+            reached(Failpoint.EVENT_FILE_WRITTEN)
 
     @_again_when_folded
     def read_day(self, provider: str, day: date) -> dict[RecordingKey, Event]:
@@ -173,8 +176,10 @@ class Ledger:
         self.storage.create(f"{stem}.state.parquet", _to_bytes(state))
         self.storage.create(f"{stem}.open.parquet", _to_bytes(open_rows))
         self.storage.create(f"{stem}.folded.json", msgspec.json.encode(folded))
+        reached(Failpoint.FOLD_WRITTEN)
         if self._pointer(provider).generation == pointer.generation:
             self.storage.write(f"{_state_folder(provider)}/{_POINTER}", msgspec.json.encode(published))
+            reached(Failpoint.FOLD_POINTED)
             self._drop_old_generations(provider, generation)
         return self._report(provider, tail, state)
 
@@ -285,6 +290,7 @@ class EventBuffer:
             if not self._events:
                 self._oldest = self.monotonic()
             self._events.append(event)
+            reached(Failpoint.EVENT_BUFFERED)
             if len(self._events) >= self.batch or self.monotonic() - self._oldest >= self.max_age:
                 self._write()
 

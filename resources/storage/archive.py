@@ -7,9 +7,8 @@ Two promises hold for every backend: an object is visible whole or not at all, a
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +16,8 @@ from typing import BinaryIO, Protocol
 
 from resources.errors import NotStoredError, StorageError
 from resources.storage.faults import storage_faults
+from resources.storage.owner import Alive
 from resources.storage.paths import checked_path
-
-Alive = Callable[[int], bool]
-"""Says whether the process with this id runs on this machine."""
 
 
 class FileSystem(Protocol):
@@ -285,10 +282,13 @@ class ArchiveStorage(ABC):
         """Remove what dead processes left unfinished; what a living one is writing is never touched, however old it is.
 
         Args:
-            alive: for backends that know an owner by its process id; the default asks the operating system.
+            alive: for backends that know an owner by its process; the default asks the operating system.
 
         Returns:
             How many temporary objects were removed.
+
+        Raises:
+            StorageError: the root failed; the rest stays for the next sweep.
         """
 
     def probe(self) -> list[Check]:
@@ -296,14 +296,3 @@ class ArchiveStorage(ABC):
         from resources.storage.probe import probe  # noqa: PLC0415 - the probe is written against this class
 
         return probe(self)
-
-
-def process_runs(pid: int) -> bool:
-    """Say whether a process with this id runs on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

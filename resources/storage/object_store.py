@@ -12,9 +12,7 @@ What was measured against a real S3 server, and what follows from it:
 from __future__ import annotations
 
 import contextlib
-import os
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -25,9 +23,10 @@ import obstore
 from obstore.store import ObjectStore
 
 from resources.errors import AlreadyStoredError, StorageError
-from resources.storage.archive import Alive, ArchiveStorage, FileSystem, ObjectInfo, process_runs
+from resources.failpoints import Failpoint, reached
+from resources.storage.archive import ArchiveStorage, FileSystem, ObjectInfo
 from resources.storage.faults import storage_faults
-from resources.storage.generic import machine, owner
+from resources.storage.owner import Alive, is_abandoned, temporary_name
 from resources.storage.paths import TEMPORARY, checked_path, checked_prefix
 
 SINGLE_PUT_BYTES = 8 * 1024 * 1024
@@ -44,6 +43,15 @@ class LargeCreate(Protocol):
 
     def create_large(self, path: str, chunks: Iterator[bytes]) -> int:
         """Do it; the same promises as :meth:`ArchiveStorage.create_from`, whose path is checked already."""
+        ...
+
+    def clear(self, dead: Sequence[str], others: Callable[[], Iterable[str]]) -> None:
+        """Undo what dead processes had begun, and remove the temporary objects that tell of it.
+
+        Args:
+            dead: paths of those objects.
+            others: lists the temporary objects that are not abandoned, as they are at the moment of the call.
+        """
         ...
 
 
@@ -89,12 +97,14 @@ class ObjectStorage(ArchiveStorage):
         checked_path(path)
         with storage_faults(self.url, f"write {path}"):
             obstore.put(self._store, path, data, mode="overwrite", chunk_size=SINGLE_PUT_BYTES, max_concurrency=PARTS_IN_FLIGHT)
+        reached(Failpoint.OBJECT_NAMED)
 
     def create(self, path: str, data: bytes) -> None:
         """Put ``data`` at ``path``, if nothing is there."""
         checked_path(path)
         with storage_faults(self.url, f"create {path}"):
             obstore.put(self._store, path, data, mode="create")
+        reached(Failpoint.OBJECT_NAMED)
 
     def create_from(self, path: str, chunks: Iterator[bytes]) -> int:
         """Put what ``chunks`` yields at ``path``, if nothing is there."""
@@ -116,6 +126,7 @@ class ObjectStorage(ArchiveStorage):
         checked_path(path)
         with storage_faults(self.url, f"copy {local.name} to {path}"):
             obstore.put(self._store, path, local, mode="overwrite", chunk_size=SINGLE_PUT_BYTES, max_concurrency=PARTS_IN_FLIGHT)
+        reached(Failpoint.OBJECT_NAMED)
 
     def delete(self, path: str) -> None:
         """Remove an object."""
@@ -124,22 +135,21 @@ class ObjectStorage(ArchiveStorage):
             obstore.delete(self._store, path)
 
     def sweep(self, alive: Alive | None = None) -> int:
-        """Remove the temporary objects of processes of this machine that run no longer.
+        """Remove the temporary objects of processes of this machine that run no longer, and on S3 what they were uploading.
 
-        On S3 there are none. What a killed process leaves there is an unfinished multipart upload, which no listing shows and
-        whose owner S3 does not tell: a lifecycle rule "AbortIncompleteMultipartUpload" of the bucket clears those.
+        What a machine left that is no more, or has been started anew, nobody can tell from what lives elsewhere: a lifecycle rule
+        "AbortIncompleteMultipartUpload" of the bucket clears that.
         """
-        runs = alive or process_runs
-        here = machine()
-        removed = 0
+        dead = [path for path, abandoned in self._temporaries(alive) if abandoned]
+        if dead:
+            self._large.clear(dead, lambda: [path for path, abandoned in self._temporaries(alive) if not abandoned])
+        return len(dead)
+
+    def _temporaries(self, alive: Alive | None) -> list[tuple[str, bool]]:
+        """Return the temporary objects, and whether their owners are dead processes of this machine."""
         with storage_faults(self.url, f"sweep {TEMPORARY}"):
-            for page in _pages(self._store, TEMPORARY):
-                for found in page:
-                    who = owner(found["path"].rpartition("/")[2])
-                    if who is not None and who[0] == here and not runs(who[1]):
-                        obstore.delete(self._store, found["path"])
-                        removed += 1
-        return removed
+            found = [each["path"] for page in _pages(self._store, TEMPORARY) for each in page]
+        return [(path, is_abandoned(path.rpartition("/")[2], alive)) for path in found]
 
 
 class _Found(TypedDict):
@@ -175,7 +185,7 @@ class CopyWithinStore:
 
     def create_large(self, path: str, chunks: Iterator[bytes]) -> int:
         """Stream ``chunks`` to ``path``."""
-        temporary = f"{TEMPORARY}/{machine()}-{os.getpid()}-{uuid.uuid4().hex}"
+        temporary = f"{TEMPORARY}/{temporary_name()}"
         action = f"create {path}"
         try:
             size = self._upload(temporary, chunks, action)
@@ -189,6 +199,13 @@ class CopyWithinStore:
             msg = f"{self.url}: the copy to {path} has {stored} of {size} bytes; delete it and try again"
             raise StorageError(msg)
         return size
+
+    def clear(self, dead: Sequence[str], others: Callable[[], Iterable[str]]) -> None:  # noqa: ARG002 - nothing is shared
+        """Remove the temporary objects; they are all that was begun."""
+        with storage_faults(self.url, f"sweep {TEMPORARY}"):
+            for path in dead:
+                with contextlib.suppress(FileNotFoundError):  # another sweep was faster
+                    obstore.delete(self.store, path)
 
     def _upload(self, temporary: str, chunks: Iterator[bytes], action: str) -> int:
         """Stream to the temporary name."""
