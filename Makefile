@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 # Set-up never reads an environment that happens to be active.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help demo ui test check bench clean lock
+.PHONY: help demo ui test kill-suite check bench clean lock
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 demo: $(VENV)/.run ## archive the embedded sandbox's recordings, end to end, below ./demo
 	@$(BIN)/recording-archive demo
@@ -21,6 +21,9 @@ ui: $(VENV)/.run ## the Dagster UI and daemon, with the settings of the environm
 
 test: $(VENV)/.dev ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+kill-suite: $(VENV)/.dev ## kill -9 at each failpoint, twenty times each (ROUNDS=20), on local disk and S3; not a part of the tests
+	@KILL_ROUNDS=$(or $(ROUNDS),20) $(BIN)/python -m pytest tests/survival/test_kill.py $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, floors, dead code, dependencies
 	$(BIN)/ruff check .

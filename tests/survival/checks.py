@@ -12,7 +12,7 @@ from typing import Any
 from assets.recordings.ledger import Ledger
 from assets.recordings.verification import verify_day
 from resources.storage import open_storage
-from tests.end_to_end.truth import ask, assert_right, assert_whole, media_files
+from tests.end_to_end.truth import ask, assert_right, assert_whole, media_files, place_at
 from tests.survival.places import Identity, Place
 
 Fetched = Mapping[str, int]
@@ -49,10 +49,10 @@ def check_ended(
     _check_manifests(root)
     leftovers = place.unfinished()
     assert not leftovers, f"left half-written: {leftovers}"
+    assert_right(root, truth)
 
 
 def _check_nothing_lost(root: Path, truth: Sequence[Mapping[str, Any]]) -> None:
-    assert_right(root, truth)
     states = dict(ask(root / "archive.duckdb", "SELECT execution_id, state FROM recordings"))
     lost = {name: state for name, state in states.items() if state != "archived"}
     assert not lost, f"lost: {lost}"
@@ -88,8 +88,7 @@ def _check_ledger(root: Path) -> None:
         "ledger and storage do not agree"
     )
     ledger = Ledger(open_storage(str(root)))
-    providers = {path.parts[-3].removeprefix("provider=") for path, _ in ((each.parent, 0) for each, _ in there)}
-    for provider in providers:
+    for provider in {place_at(root, path)[0] for path, _ in there}:
         faults = [each.fault for day in ledger.days(provider) for each in verify_day(ledger, provider, day) if each.fault]
         assert not faults, f"verify: {faults}"
 

@@ -7,6 +7,7 @@ nursery itself never starts a thread.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -18,6 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+
+import botocore.loaders
+import botocore.session
 
 _PROJECT = Path(__file__).parents[2]
 COUNTS = "FAILPOINT_COUNTS"
@@ -77,6 +81,10 @@ def running_nursery(folder: Path) -> Iterator[Nursery]:
 def _serve() -> None:
     for name in ("httpcore", "pyarrow.parquet", "s3fs", "tests.survival.mutations"):
         importlib.import_module(name)  # what every child would import
+    # botocore reads megabytes of JSON for each client: read them here, once.
+    read = functools.cache(botocore.loaders.JSONFileLoader().load_file)
+    botocore.loaders.JSONFileLoader.load_file = lambda _, path: read(path)
+    botocore.session.get_session().create_client("s3", "us-east-1")
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()

@@ -17,11 +17,11 @@ pytestmark = pytest.mark.slow
 
 BITES = {
     "publish_before_verification": (Failpoint.PART_STORED, 2, "not the recording"),
-    "event_before_publication": (Failpoint.EVENT_FILE_WRITTEN, 3, "archived"),
+    "event_before_publication": (Failpoint.EVENT_FILE_WRITTEN, 2, "ledger and storage do not agree"),
     "no_sidecars": (Failpoint.RECORDING_PUBLISHED, 1, "no sidecar"),
     "no_adoption": (Failpoint.SIDECAR_WRITTEN, 2, "fetched twice"),
     "no_memory": (Failpoint.SIDECAR_WRITTEN, 2, "written twice"),
-    "no_manifests": (Failpoint.EVENT_FILE_WRITTEN, 3, "not in a manifest|the manifest is missing"),
+    "no_manifests": (Failpoint.EVENT_FILE_WRITTEN, 2, "not in a manifest|the manifest is missing"),
     "no_sweep": (Failpoint.PART_STORED, 2, "left half-written"),
 }
 """Mutation to the failpoint where its process is killed, the hit, and the words of the check that notices."""
