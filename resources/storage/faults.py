@@ -58,6 +58,7 @@ CODE_REASONS = {
     "PermanentRedirect": _REGION,
     "QuotaExceeded": _FULL,
     "SignatureDoesNotMatch": _BAD_KEY,
+    "XMinioStorageFull": _FULL,
 }
 """What each S3 error code means (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html)."""
 

@@ -154,6 +154,7 @@ class LocalStorage(ArchiveStorage):
             probe = probe.parent
         if not missing:
             return
+        self._refuse_lost_root()
         self._disk.make_folder(folder)
         for made in missing:
             self._disk.sync_folder(made.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,9 +17,9 @@ from resources.failpoints import VARIABLE, Failpoint
 from resources.settings import Settings
 from sandbox.options import WorldOptions
 from sandbox.server import Sandbox, running_sandbox
-from tests.end_to_end.command import IMPATIENT
+from tests.end_to_end.command import IMPATIENT, wait_until
 from tests.storage.seaweed import Seaweed, seaweed
-from tests.survival.nursery import COUNTS, MUTATIONS, Ended, Nursery, running_nursery
+from tests.survival.nursery import COUNTS, MUTATIONS, PAUSE, Ended, Nursery, running_nursery
 from tests.survival.places import Bucket, Folder, Place
 from tests.survival.run import PROVIDER
 
@@ -37,6 +38,7 @@ class World:
         truth: the provider's recordings.
         processes: how many were run.
         kills: how many of them were killed.
+        ended: how the last one ended that was paused.
     """
 
     sandbox: Sandbox
@@ -44,6 +46,7 @@ class World:
     folder: Path
     processes: int = 0
     kills: int = 0
+    ended: Ended = field(init=False)
     truth: list[dict[str, Any]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,16 +69,29 @@ class World:
         """Return the settings of a run."""
         return {**_CLEAN, **self.sandbox.env, **IMPATIENT, "AWS_EC2_METADATA_DISABLED": "true", **place.environment, **more}
 
-    def run(self, place: Place, *, mutations: str = "", **more: str) -> Ended:
+    def run(self, place: Place, **more: str) -> Ended:
         """Run a process to its end."""
         self.processes += 1
-        ended = self.nursery.run(self.environment(place, **{MUTATIONS: mutations}, **more), self.days)
+        ended = self.nursery.run(self.environment(place, **more), self.days)
         self.kills += ended.code == -9
         return ended
 
+    @contextlib.contextmanager
+    def paused_at(self, place: Place, point: Failpoint, hit: int, **more: str) -> Iterator[None]:
+        """Start a process, and run the block while it waits at the n-th hit of a failpoint; :meth:`ended` says how it went on."""
+        self.processes += 1
+        file = self.folder / "paused"
+        self.nursery.start(self.environment(place, **{PAUSE: f"{point.value}:{hit}:{file}"}, **more), self.days)
+        try:
+            wait_until(file.exists, f"a pause at {point}")
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+            self.ended = self.nursery.ended()
+
     def kill_at(self, place: Place, point: Failpoint, hit: int, *, mutations: str = "") -> Ended:
         """Run a process that is killed at the n-th hit of a failpoint."""
-        return self.run(place, mutations=mutations, **{VARIABLE: f"{point.value}:{hit}"})
+        return self.run(place, **{MUTATIONS: mutations, VARIABLE: f"{point.value}:{hit}"})
 
     def count(self, place: Place) -> dict[Failpoint, int]:
         """Run a process that is not killed, and return how often it came by each failpoint."""

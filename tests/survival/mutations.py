@@ -6,6 +6,8 @@ Each mutation is a context manager; a child process works under it from its firs
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -23,6 +25,7 @@ from assets.recordings.sidecar import Sidecar
 from resources.errors import Subject
 from resources.failpoints import Failpoint, reached
 from resources.storage import ArchiveStorage
+from resources.storage.disk import _SystemFile
 from resources.storage.local import LocalStorage
 from resources.storage.object_store import ObjectStorage
 
@@ -143,4 +146,27 @@ MUTATIONS: dict[str, Mutation] = {
         no_sweep,
     )
 }
+_QUOTA_BYTES = 2_000_000
+
+
+@contextlib.contextmanager
+def folder_quota() -> Iterator[None]:
+    """Refuse bytes as a file system does whose quota is used up: EDQUOT, from two megabytes a file on."""
+    written: dict[int, int] = {}
+    write = _SystemFile.write
+
+    def counted(file: _SystemFile, data: memoryview) -> int:
+        number = file.file.fileno()
+        written[number] = written.get(number, 0) + len(data)
+        if written[number] > _QUOTA_BYTES:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        return write(file, data)
+
+    with patch.object(_SystemFile, "write", counted):
+        yield
+
+
+EMULATED: dict[str, Mutation] = {"folder_quota": folder_quota}
+"""Faults of a storage that a test cannot have in earnest."""
+
 assert tests.survival.run  # what a child runs is imported with what may be broken in it

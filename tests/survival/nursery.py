@@ -7,15 +7,19 @@ nursery itself never starts a thread.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import importlib
 import json
 import os
+import resource
 import subprocess
 import sys
+import threading
+import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -23,11 +27,22 @@ from pathlib import Path
 import botocore.loaders
 import botocore.session
 
+from resources.failpoints import VARIABLE, Failpoint, Hook, hooked, killer
+
 _PROJECT = Path(__file__).parents[2]
 COUNTS = "FAILPOINT_COUNTS"
 """The file to which a child writes how often it came by each failpoint."""
 MUTATIONS = "FAILPOINT_MUTATIONS"
 """Names of :data:`tests.survival.mutations.MUTATIONS`, with commas, under which a child works."""
+PAUSE = "FAILPOINT_PAUSE"
+"""``<failpoint>:<n>:<file>``: when a child comes there for the n-th time it makes the file, and waits until it is gone."""
+FILE_BYTES = "CHILD_FILE_BYTES"
+"""The largest file that a child may write (RLIMIT_FSIZE)."""
+ORDINARY = "CHILD_ORDINARY"
+"""Not empty: permissions count for the child, also where the tests run as root."""
+_POLL_SECONDS = 0.01
+_CAPABILITIES_VERSION = 0x20080522
+_FILE_PERMISSION_CAPABILITIES = 0b1111  # CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, see capabilities(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +67,19 @@ class Nursery:
 
     def run(self, environment: Mapping[str, str], days: Sequence[date]) -> Ended:
         """Run one child to its end."""
+        self.start(environment, days)
+        return self.ended()
+
+    def start(self, environment: Mapping[str, str], days: Sequence[date]) -> None:
+        """Start a child; the next one can be started once it has ended."""
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         order = {"environment": dict(environment), "days": [day.isoformat() for day in days], "log": str(self.log)}
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
+
+    def ended(self) -> Ended:
+        """Wait for the child, and return how it ended."""
+        assert self.process.stdout is not None
         answer = self.process.stdout.readline()
         assert answer, "the nursery has died"
         return Ended(int(answer), self.log.read_text(errors="replace"))
@@ -95,22 +118,25 @@ def _serve() -> None:
 
 
 def _obey(environment: Mapping[str, str], days: Sequence[str], log: str) -> int:
-    from resources import failpoints  # noqa: PLC0415
-    from tests.survival.mutations import MUTATIONS as KNOWN  # noqa: PLC0415
+    from tests.survival import mutations  # noqa: PLC0415
     from tests.survival.run import run  # noqa: PLC0415
 
     os.environ.update(environment)
     sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(sink, stream)
-    counts: Counter[failpoints.Failpoint] = Counter()
-    order = os.environ.get(failpoints.VARIABLE)
-    hook = failpoints.killer(order) if order else lambda point: counts.update([point])
+    counts: Counter[Failpoint] = Counter()
+    hooks: dict[str, Callable[[str], Hook]] = {VARIABLE: killer, PAUSE: _pauser}
+    hook = next((make(os.environ[name]) for name, make in hooks.items() if os.environ.get(name)), lambda at: counts.update([at]))
+    if limit := os.environ.get(FILE_BYTES):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+    if os.environ.get(ORDINARY):
+        _heed_permissions()
     try:
         with contextlib.ExitStack() as stack:
             for name in filter(None, os.environ.get(MUTATIONS, "").split(",")):
-                stack.enter_context(KNOWN[name]())
-            stack.enter_context(failpoints.hooked(hook))
+                stack.enter_context((mutations.MUTATIONS | mutations.EMULATED)[name]())
+            stack.enter_context(hooked(hook))
             run([date.fromisoformat(day) for day in days])
     except Exception:  # noqa: BLE001 -- told to the test by the exit code and the log
         traceback.print_exc()
@@ -118,6 +144,40 @@ def _obey(environment: Mapping[str, str], days: Sequence[str], log: str) -> int:
     if target := os.environ.get(COUNTS):
         Path(target).write_text(json.dumps(counts))
     return 0
+
+
+def _pauser(order: str) -> Hook:
+    """Return the hook that announces a place and waits there for the test to do something."""
+    name, number, file = order.split(":", 2)
+    left = [int(number)]
+    lock = threading.Lock()
+
+    def pause(point: Failpoint) -> None:
+        if point.value != name:
+            return
+        with lock:
+            left[0] -= 1
+            mine = left[0] == 0
+        if mine:
+            Path(file).touch()
+            while Path(file).exists():
+                time.sleep(_POLL_SECONDS)  # waits for the test, which waits for us
+
+    return pause
+
+
+def _heed_permissions() -> None:
+    """Give up what lets root pass by permissions. A thread's capabilities are those of the thread that starts it."""
+    if os.geteuid() != 0:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION, 0)
+    sets = (ctypes.c_uint32 * 6)()
+    if libc.capget(header, sets) == 0:
+        sets[0] &= ~_FILE_PERMISSION_CAPABILITIES
+        if libc.capset(header, sets) == 0:
+            return
+    raise OSError(ctypes.get_errno(), "cannot give up root's capabilities")
 
 
 if __name__ == "__main__":
