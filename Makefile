@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Set-up never reads an environment that happens to be active.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help demo ui test kill-suite check bench clean lock
+.PHONY: help demo ui test kill-suite large check bench clean lock
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ test: $(VENV)/.dev ## all tests
 
 kill-suite: $(VENV)/.dev ## kill -9 at each failpoint, twenty times each (ROUNDS=20), on local disk and S3; not a part of the tests
 	@KILL_ROUNDS=$(or $(ROUNDS),20) $(BIN)/python -m pytest tests/survival/test_kill.py $(ARGS)
+
+large: $(VENV)/.dev ## a recording of 1 GiB, cut at 90 % with its link expired: what is fetched again; not a part of the tests
+	@LARGE_MEGABYTES=$(or $(MEGABYTES),1024) $(BIN)/python -m pytest -q tests/survival/test_expired_at_ninety.py $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, floors, dead code, dependencies
 	$(BIN)/ruff check .

@@ -46,7 +46,7 @@ class World:
     folder: Path
     processes: int = 0
     kills: int = 0
-    ended: Ended = field(init=False)
+    ended: Ended = field(init=False, repr=False)
     truth: list[dict[str, Any]] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -52,10 +52,12 @@ class Ended:
     Attributes:
         code: its exit code; -9 when it was killed.
         text: what it wrote on stdout and stderr.
+        peak: the most memory that it had, in bytes.
     """
 
     code: int
     text: str
+    peak: int
 
 
 @dataclass
@@ -82,7 +84,8 @@ class Nursery:
         assert self.process.stdout is not None
         answer = self.process.stdout.readline()
         assert answer, "the nursery has died"
-        return Ended(int(answer), self.log.read_text(errors="replace"))
+        code, peak = map(int, answer.split())
+        return Ended(code, self.log.read_text(errors="replace"), peak)
 
 
 @contextlib.contextmanager
@@ -113,7 +116,8 @@ def _serve() -> None:
         child = os.fork()
         if child == 0:
             os._exit(_obey(order["environment"], order["days"], order["log"]))
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
+        _, status, used = os.wait4(child, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)} {used.ru_maxrss * 1024}\n")
         sys.stdout.flush()
 
 
