@@ -48,6 +48,7 @@ class LocalStorage(ArchiveStorage):
         self._root = root
         self._disk = disk or SystemDisk()
         self._temporary = root / TEMPORARY
+        self._lasting: set[Path] = set()
         self._seen = False
 
     def describe(self) -> str:
@@ -128,7 +129,6 @@ class LocalStorage(ArchiveStorage):
                 temporary.file.close()
 
     def _claim(self) -> _Temporary:
-        self._refuse_lost_root()
         self._make_folders(self._temporary)
         while True:
             path = self._temporary / f"{os.getpid()}-{uuid.uuid4().hex}"
@@ -137,27 +137,31 @@ class LocalStorage(ArchiveStorage):
                 return _Temporary(path, file)
             # A sweep was faster than the lock: take another name.
 
-    def _refuse_lost_root(self) -> None:
-        """A root that was there is not made anew: an archive would begin again in an empty place, with half a run in it."""
-        if self._disk.is_folder(self._root):
-            self._seen = True
-        elif self._seen:
+    def _make_folders(self, folder: Path) -> None:
+        """Make ``folder`` and its parents, and make their names last.
+
+        A folder that is there may have been made by a process that died, or failed, before its name lasted. So this process
+        sees to the name of each folder itself, once.
+        """
+        if not self._disk.is_folder(folder):
+            self._lasting.clear()  # also where somebody has removed them meanwhile
+        unsure: list[Path] = []
+        probe = folder
+        while probe not in self._lasting and (probe.is_relative_to(self._root) or not self._disk.is_folder(probe)):
+            unsure.append(probe)
+            probe = probe.parent
+        if not unsure:
+            return
+        root_is_old = self._disk.is_folder(self._root)
+        if self._seen and not root_is_old:  # not made anew: an archive would begin again in an empty place, with half a run in it
             msg = f"{self.url}: the root was there, and is gone; was it unmounted or deleted? Bring it back, then run again"
             raise StorageError(msg)
-
-    def _make_folders(self, folder: Path) -> None:
-        """Make ``folder`` and its parents, and make their names last."""
-        missing: list[Path] = []
-        probe = folder
-        while not self._disk.is_folder(probe):
-            missing.append(probe)
-            probe = probe.parent
-        if not missing:
-            return
-        self._refuse_lost_root()
         self._disk.make_folder(folder)
-        for made in missing:
-            self._disk.sync_folder(made.parent)
+        self._seen = True
+        for made in unsure:
+            if made != self._root or not root_is_old:  # above an old root nothing is ours, and it may not even be readable
+                self._disk.sync_folder(made.parent)
+        self._lasting.update(unsure)
 
     def _settle(self, temporary: _Temporary, target: Path) -> None:
         """Make the bytes last, and the folder that will name them."""

@@ -70,7 +70,8 @@ def test_killed_here_it_ends_well_the_next_time(
     if ROUNDS > 1:
         with capsys.disabled():
             seconds = time.monotonic() - started
-            print(f"\n{kind}, {point}: {ROUNDS} rounds in {seconds:.0f} s; {world.kills} kills so far", end="")  # noqa: T201
+            so_far = f"so far {world.kills} of {world.processes} processes killed"
+            print(f"\n{kind}, {point}: {ROUNDS} rounds in {seconds:.0f} s; {so_far}", end="")  # noqa: T201
 
 
 def _kill_and_check(world: World, new_place: NewPlace, hits: Counter[Failpoint], point: Failpoint, seed: str) -> None:
