@@ -110,7 +110,9 @@ class Ledger:
         """Return the winning event of every recording of one partition."""
         pointer = self._pointer(provider)
         folded = self._folded(pointer)
-        events = self._read_events(path for path in self.event_files(provider, day) if path not in folded)
+        listed = self.event_files(provider, day)
+        self.storage.settle(names.events_folder(provider, day))
+        events = self._read_events(path for path in listed if path not in folded)
         if pointer.state is not None:
             state = self._read_table(pointer.state)
             events.extend(from_table(state.filter(pc.equal(state["date"], pa.scalar(day)))))
@@ -167,6 +169,8 @@ class Ledger:
         tail = self._tail(provider, pointer)
         if not tail and pointer.state is not None:
             return self._report(provider, [], self._read_table(pointer.state))
+        for folder in sorted({path.rpartition("/")[0] for path in tail}):
+            self.storage.settle(folder)
         state = self._merged(pointer, tail)
         generation = pointer.generation + 1
         stem = f"{_state_folder(provider)}/{generation:010d}-{uuid.uuid4().hex}"

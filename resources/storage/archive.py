@@ -277,6 +277,15 @@ class ArchiveStorage(ABC):
             StorageError: it is still there.
         """
 
+    def settle(self, folder: str) -> None:  # noqa: B027 - most storages promise it themselves
+        """Make the names in ``folder`` outlast a power cut before something is built on them; nothing where they do.
+
+        What a process wrote lasts before it goes on. But it is visible a moment earlier, and its writer may have died in that moment.
+
+        Raises:
+            StorageError: the root failed.
+        """
+
     @abstractmethod
     def sweep(self, alive: Alive | None = None) -> int:
         """Remove what dead processes left unfinished; what a living one is writing is never touched, however old it is.

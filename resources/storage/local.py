@@ -264,6 +264,13 @@ class LocalStorage(ArchiveStorage):
                 return
             self._disk.sync_folder(target.parent)
 
+    def settle(self, folder: str) -> None:
+        """Make the names in ``folder`` last."""
+        place = self._place(folder)
+        with storage_faults(self.url, f"read {folder}"):
+            if self._disk.is_folder(place):
+                self._disk.sync_folder(place)
+
     def sweep(self, alive: Alive | None = None) -> int:  # noqa: ARG002 - the lock knows better than a process id
         """Remove the temporary files whose lock nobody holds; ``alive`` is not needed."""
         removed = 0
