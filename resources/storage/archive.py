@@ -280,7 +280,7 @@ class ArchiveStorage(ABC):
     def settle(self, folder: str) -> None:  # noqa: B027 - most storages promise it themselves
         """Make the names in ``folder`` outlast a power cut before something is built on them; nothing where they do.
 
-        What a process wrote lasts before it goes on. But it is visible a moment earlier, and its writer may have died in that moment.
+        What a process wrote lasts before it goes on. But it is visible a moment earlier, and its writer may have died then.
 
         Raises:
             StorageError: the root failed.
