@@ -1,6 +1,6 @@
-"""The creation of a large object on S3: a multipart upload that another process can find and undo.
+"""A large object on S3: a multipart upload that another process can find and undo.
 
-Its *completion* carries ``If-None-Match: *``
+Where the name must be free its *completion* carries ``If-None-Match: *``
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html): bounded memory, nothing visible before the
 end, and no second winner. obstore cannot do that, and s3fs does it at three times the CPU time for each byte (measured).
 
@@ -74,8 +74,8 @@ class Marker(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class MultipartCreate:
-    """A large create for S3.
+class MultipartPut:
+    """A large put for S3.
 
     Attributes:
         url: the root, for messages.
@@ -90,16 +90,16 @@ class MultipartCreate:
     prefix: str
     store: ObjectStore
 
-    def create_large(self, path: str, chunks: Iterator[bytes]) -> int:
+    def put_large(self, path: str, chunks: Iterator[bytes], *, replace: bool) -> int:
         """Stream ``chunks`` to ``path``."""
-        action = f"create {path}"
+        action = f"{'write' if replace else 'create'} {path}"
         marker = self._mark(path, action)
         target = self._target(path)
         with storage_faults(self.url, action):
             target["UploadId"] = str(self.client.create_multipart_upload(**target)["UploadId"])
         reached(Failpoint.UPLOAD_BEGUN)
         try:
-            size = self._send(target, chunks, action)
+            size = self._send(target, chunks, action, {} if replace else {"IfNoneMatch": _IF_FREE})
         except BaseException:
             # The pool has ended: a part that arrived after the abort would stay, and be paid for.
             with contextlib.suppress(Exception):  # the first error is the one to tell; what was not aborted stays marked
@@ -175,8 +175,8 @@ class MultipartCreate:
             if s3_code(error) != _NO_UPLOAD:  # it has ended meanwhile
                 raise
 
-    def _send(self, target: Mapping[str, str], chunks: Iterator[bytes], action: str) -> int:
-        """Send the parts and complete the upload; return the bytes."""
+    def _send(self, target: Mapping[str, str], chunks: Iterator[bytes], action: str, condition: Mapping[str, str]) -> int:
+        """Send the parts and complete the upload under ``condition``; return the bytes."""
         size = 0
         with ThreadPoolExecutor(PARTS_IN_FLIGHT, thread_name_prefix="s3-part") as pool:
             parts = _Parts(self, target, pool, action)
@@ -186,14 +186,14 @@ class MultipartCreate:
             etags = parts.finish()
         reached(Failpoint.UPLOAD_SENT)
         with storage_faults(self.url, action):
-            self.client.complete_multipart_upload(**target, MultipartUpload={"Parts": etags}, IfNoneMatch=_IF_FREE)
+            self.client.complete_multipart_upload(**target, MultipartUpload={"Parts": etags}, **condition)
         return size
 
 
 class _Parts:
     """The parts of one upload, a few of them on their way at once."""
 
-    def __init__(self, upload: MultipartCreate, target: Mapping[str, str], pool: ThreadPoolExecutor, action: str) -> None:
+    def __init__(self, upload: MultipartPut, target: Mapping[str, str], pool: ThreadPoolExecutor, action: str) -> None:
         self._upload = upload
         self._target = target
         self._pool = pool

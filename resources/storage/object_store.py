@@ -4,7 +4,7 @@ What was measured against a real S3 server, and what follows from it:
 
 - ``obstore.put(iterator, mode="create")`` holds the whole body in memory and sends one PUT: 300 MiB of body took 300 MiB of
   memory, and no multipart upload was listed. A recording may be many GiB, and S3 takes 5 GiB in one PUT. So a body beyond
-  :data:`SINGLE_PUT_BYTES` is streamed by a :class:`LargeCreate`, which each kind of store does in its own way.
+  :data:`SINGLE_PUT_BYTES` is streamed by a :class:`LargePut`, which each kind of store does in its own way.
 - ``obstore.put(iterator)`` runs the iterator inside obstore's own runtime: any other call of obstore from there panics. So no
   iterator is handed to obstore.
 """
@@ -38,11 +38,17 @@ PARTS_IN_FLIGHT = 3
 """Parts of one object that are sent at once. Several objects are sent at once already, and each part costs its size in memory."""
 
 
-class LargeCreate(Protocol):
-    """Streams a large body to a name that must be free."""
+class LargePut(Protocol):
+    """Streams a large body to its name."""
 
-    def create_large(self, path: str, chunks: Iterator[bytes]) -> int:
-        """Do it; the same promises as :meth:`ArchiveStorage.create_from`, whose path is checked already."""
+    def put_large(self, path: str, chunks: Iterator[bytes], *, replace: bool) -> int:
+        """Do it; the same promises as :meth:`ArchiveStorage.create_from`, whose path is checked already.
+
+        Args:
+            path: where to.
+            chunks: the body.
+            replace: whether the name may be taken.
+        """
         ...
 
     def clear(self, dead: Sequence[str], others: Callable[[], Iterable[str]]) -> None:
@@ -58,7 +64,7 @@ class LargeCreate(Protocol):
 class ObjectStorage(ArchiveStorage):
     """Objects below a prefix of a bucket or container."""
 
-    def __init__(self, url: str, filesystem: FileSystem, base: str, store: ObjectStore, large: LargeCreate, place: str) -> None:
+    def __init__(self, url: str, filesystem: FileSystem, base: str, store: ObjectStore, large: LargePut, place: str) -> None:
         """Stand on ``store`` for writing and ``filesystem`` for reading.
 
         Args:
@@ -66,7 +72,7 @@ class ObjectStorage(ArchiveStorage):
             filesystem: the fsspec filesystem of the same bucket.
             base: bucket and prefix as ``filesystem`` spells them.
             store: obstore's store, with the same prefix.
-            large: how this kind of store creates a large object.
+            large: how this kind of store takes a large object.
             place: what :meth:`describe` says.
         """
         super().__init__(url, filesystem, base)
@@ -95,8 +101,11 @@ class ObjectStorage(ArchiveStorage):
     def write(self, path: str, data: bytes) -> None:
         """Put ``data`` at ``path``."""
         checked_path(path)
+        if len(data) > SINGLE_PUT_BYTES:
+            self._large.put_large(path, iter((data,)), replace=True)
+            return
         with storage_faults(self.url, f"write {path}"):
-            obstore.put(self._store, path, data, mode="overwrite", chunk_size=SINGLE_PUT_BYTES, max_concurrency=PARTS_IN_FLIGHT)
+            obstore.put(self._store, path, data, mode="overwrite", use_multipart=False)
         reached(Failpoint.OBJECT_NAMED)
 
     def create(self, path: str, data: bytes) -> None:
@@ -117,7 +126,7 @@ class ObjectStorage(ArchiveStorage):
             head.append(chunk)
             size += len(chunk)
             if size > SINGLE_PUT_BYTES:
-                return self._large.create_large(path, chain(_emptied(head), chunks))
+                return self._large.put_large(path, chain(_emptied(head), chunks), replace=False)
         self.create(path, b"".join(head))
         return size
 
@@ -125,8 +134,13 @@ class ObjectStorage(ArchiveStorage):
         """Put a local file at ``path``."""
         checked_path(path)
         with storage_faults(self.url, f"copy {local.name} to {path}"):
-            obstore.put(self._store, path, local, mode="overwrite", chunk_size=SINGLE_PUT_BYTES, max_concurrency=PARTS_IN_FLIGHT)
-        reached(Failpoint.OBJECT_NAMED)
+            source = local.open("rb")
+        with source:
+            head = source.read(SINGLE_PUT_BYTES + 1)
+            if len(head) > SINGLE_PUT_BYTES:  # obstore would make an upload of its own there, which no sweep could find
+                self._large.put_large(path, chain((head,), iter(lambda: source.read(SINGLE_PUT_BYTES), b"")), replace=True)
+                return
+        self.write(path, head)
 
     def delete(self, path: str) -> None:
         """Remove an object."""
@@ -175,7 +189,7 @@ def _emptied(head: list[bytes]) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class CopyWithinStore:
-    """A large create for Google Cloud Storage and Azure: upload to ``.tmp/``, then a copy that refuses a taken name.
+    """A large put for Google Cloud Storage and Azure: upload to ``.tmp/``, then a copy that can refuse a taken name.
 
     Both copy inside the service, under a condition (``ifGenerationMatch=0``, ``If-None-Match: *``), without a byte through here.
     """
@@ -183,14 +197,14 @@ class CopyWithinStore:
     url: str
     store: ObjectStore
 
-    def create_large(self, path: str, chunks: Iterator[bytes]) -> int:
+    def put_large(self, path: str, chunks: Iterator[bytes], *, replace: bool) -> int:
         """Stream ``chunks`` to ``path``."""
         temporary = f"{TEMPORARY}/{temporary_name()}"
-        action = f"create {path}"
+        action = f"{'write' if replace else 'create'} {path}"
         try:
             size = self._upload(temporary, chunks, action)
             with storage_faults(self.url, action):
-                obstore.copy(self.store, temporary, path, overwrite=False)
+                obstore.copy(self.store, temporary, path, overwrite=replace)
                 stored = obstore.head(self.store, path)["size"]
         finally:
             with contextlib.suppress(Exception):  # the sweep gets what cannot be removed now

@@ -17,7 +17,7 @@ from resources.redaction import redact, safe_url
 from resources.storage.archive import ArchiveStorage, FileSystem
 from resources.storage.generic import GenericStorage
 from resources.storage.local import LocalStorage
-from resources.storage.multipart import MultipartCreate
+from resources.storage.multipart import MultipartPut
 from resources.storage.object_store import RETRIES, CopyWithinStore, ObjectStorage
 from resources.storage.s3 import find_access
 
@@ -95,7 +95,7 @@ def _open_s3(root_url: str) -> ArchiveStorage:
     filesystem, _ = _filesystem(f"s3://{bucket}", **access.filesystem_options())
     place = f"S3 bucket {bucket}, prefix {prefix or '(none)'}, at {access.endpoint or f'AWS {access.region}'}"
     store = access.store(bucket, prefix)
-    large = MultipartCreate(url, access.client, bucket, prefix, store)
+    large = MultipartPut(url, access.client, bucket, prefix, store)
     return ObjectStorage(url, filesystem, base, store, large, place)
 
 

@@ -16,6 +16,7 @@ import botocore.session
 import pytest
 
 from resources.errors import AlreadyStoredError, StorageError
+from resources.failpoints import VARIABLE, Failpoint
 from resources.storage import ArchiveStorage, open_storage
 from tests.storage.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed
 
@@ -276,3 +277,31 @@ def test_uploads_of_other_machines_and_of_others_are_left_alone(root: str, stora
     assert markers(storage) == [elsewhere.rpartition("/")[2]]
     for upload in strange:
         client.abort_multipart_upload(Bucket=s3.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
+
+_PUTTER = """
+import sys
+from pathlib import Path
+from resources.storage import open_storage
+open_storage(sys.argv[1]).put_file("archive.duckdb", Path(sys.argv[2]))
+"""
+
+
+def test_a_catalog_that_was_being_put_is_cleared_up_too(
+    root: str, storage: ArchiveStorage, s3: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large object that is replaced is an upload as well: killed in its middle it leaves the former one, and a sweep the rest."""
+    storage.write("archive.duckdb", b"former")
+    local = tmp_path / "catalog"
+    local.write_bytes(b"x" * 20 * MIB)
+    command = [sys.executable, "-c", _PUTTER, root, str(local)]
+    monkeypatch.setenv(VARIABLE, f"{Failpoint.PART_STORED.value}:2")
+    assert subprocess.run(command, cwd=_PROJECT, check=False, timeout=60).returncode == -signal.SIGKILL  # noqa: S603
+    monkeypatch.delenv(VARIABLE)
+    assert storage.read("archive.duckdb") == b"former"
+    assert (len(_uploads(s3)), len(markers(storage))) == (1, 1)
+    assert storage.sweep() == 1
+    assert (_uploads(s3), markers(storage)) == ([], [])
+    assert subprocess.run(command, cwd=_PROJECT, check=False, timeout=60).returncode == 0  # noqa: S603
+    assert storage.info("archive.duckdb").size == 20 * MIB
+    assert (_uploads(s3), markers(storage)) == ([], [])
