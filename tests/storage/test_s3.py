@@ -290,7 +290,7 @@ open_storage(sys.argv[1]).put_file("archive.duckdb", Path(sys.argv[2]))
 def test_a_catalog_that_was_being_put_is_cleared_up_too(
     root: str, storage: ArchiveStorage, s3: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A large object that is replaced is an upload as well: killed in its middle it leaves the former one, and a sweep the rest."""
+    """A large object that is replaced is an upload as well: killed in its middle, it leaves the former one; a sweep the rest."""
     storage.write("archive.duckdb", b"former")
     local = tmp_path / "catalog"
     local.write_bytes(b"x" * 20 * MIB)
