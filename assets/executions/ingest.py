@@ -16,6 +16,7 @@ from assets.executions.merge import merge
 from assets.executions.schema import BAD
 from assets.executions.spool import Spool
 from resources.errors import ArchiveError
+from resources.failpoints import Failpoint, reached
 from resources.model import ExecutionRecord, Leg, Window
 from resources.providers.protocol import Problem, Provider, ProviderSpec
 from resources.redaction import redact, redact_json
@@ -160,6 +161,7 @@ def _settle(
     before_write(day, expected_recordings(table))
     if news:
         lake.write(storage, spec, day, table, before)
+        reached(Failpoint.EXECUTIONS_WRITTEN)
     bad = table.filter(pc.field(BAD).is_valid()).select(["execution_id", BAD])
     ids, values = (cast("list[str]", bad[name].to_pylist()) for name in ("execution_id", BAD))
     for execution_id, fields in zip(ids, values, strict=True):

@@ -6,6 +6,7 @@ later run finds a recording that has no event yet, and adopts it without asking 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -78,12 +79,14 @@ class RunMemory:
         base_proved: True once this base URL has led to a recording or to a "not ready".
         refused: recordings that the key may not see (403), in a row.
         storage_faults: objects that the root refused, in a row.
+        swept: whether the run has removed what dead runs left half-written.
     """
 
     stop: _Result | None = None
     base_proved: bool = False
     refused: int = 0
     storage_faults: int = 0
+    swept: bool = False
 
 
 def archive_day(
@@ -148,11 +151,19 @@ class _DayRun:
             self.report.dry_run = True
             self.report.states.update(event.life.state for event in due)
             return self.report
+        self._sweep()
         if due:
             self._work(due)
         publish_manifest(self.ledger, self.provider.name, self.day)
         self.report.seconds = self.archive.runtime.monotonic() - started
         return self.report
+
+    def _sweep(self) -> None:
+        """Remove what dead runs left half-written, once a run; never what a living one writes."""
+        if not self.memory.swept:
+            self.memory.swept = True
+            with contextlib.suppress(StorageError):  # tidying up is no reason to fail: what is wrong with the root shows soon
+                self.archive.storage.sweep()
 
     # -- what is due
 

@@ -11,6 +11,7 @@ from assets.recordings.events import Copy
 from assets.recordings.sidecar import Sidecar, write_sidecar
 from resources.archive import Archive
 from resources.errors import AlreadyStoredError, Subject
+from resources.failpoints import Failpoint, reached
 from resources.model import Link, RecordingKey
 from resources.providers.protocol import Provider
 
@@ -61,6 +62,7 @@ class Copier:
                 storage.create_from(path, body.chunks())
             except AlreadyStoredError:
                 return self.adopt(errand, path)
+            reached(Failpoint.RECORDING_PUBLISHED)
             facts = body.facts
         sidecar = Sidecar(
             provider=key.provider,
@@ -93,4 +95,7 @@ class Copier:
 
     def _ask_for_link(self, key: RecordingKey) -> Link:
         self.on_link()
-        return self.provider.link(key.execution_id, key.leg)
+        reached(Failpoint.LINK_ASKED)
+        link = self.provider.link(key.execution_id, key.leg)
+        reached(Failpoint.LINK_RECEIVED)
+        return link

@@ -11,6 +11,7 @@ from assets.executions.ingest import ExpectedRecording
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Fact, Outcome, Policy, transition
+from resources.failpoints import Failpoint, reached
 from resources.model import RecordingKey
 
 
@@ -54,6 +55,7 @@ def discover(
             )
         )
     ledger.append(events, now)
+    reached(Failpoint.RECORDINGS_DISCOVERED)
     outcomes = [event.outcome for event in events]
     return Finding(*(outcomes.count(outcome) for outcome in (Outcome.DISCOVERED, Outcome.ENDED, Outcome.PURGED)))
 

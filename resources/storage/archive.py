@@ -7,9 +7,8 @@ Two promises hold for every backend: an object is visible whole or not at all, a
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +16,8 @@ from typing import BinaryIO, Protocol
 
 from resources.errors import NotStoredError, StorageError
 from resources.storage.faults import storage_faults
+from resources.storage.owner import Alive
 from resources.storage.paths import checked_path
-
-Alive = Callable[[int], bool]
-"""Says whether the process with this id runs on this machine."""
 
 
 class FileSystem(Protocol):
@@ -280,15 +277,27 @@ class ArchiveStorage(ABC):
             StorageError: it is still there.
         """
 
+    def settle(self, folder: str) -> None:  # noqa: B027 - most storages promise it themselves
+        """Make the names in ``folder`` outlast a power cut before something is built on them; nothing where they do.
+
+        What a process wrote lasts before it goes on. But it is visible a moment earlier, and its writer may have died then.
+
+        Raises:
+            StorageError: the root failed.
+        """
+
     @abstractmethod
     def sweep(self, alive: Alive | None = None) -> int:
         """Remove what dead processes left unfinished; what a living one is writing is never touched, however old it is.
 
         Args:
-            alive: for backends that know an owner by its process id; the default asks the operating system.
+            alive: for backends that know an owner by its process; the default asks the operating system.
 
         Returns:
             How many temporary objects were removed.
+
+        Raises:
+            StorageError: the root failed; the rest stays for the next sweep.
         """
 
     def probe(self) -> list[Check]:
@@ -296,14 +305,3 @@ class ArchiveStorage(ABC):
         from resources.storage.probe import probe  # noqa: PLC0415 - the probe is written against this class
 
         return probe(self)
-
-
-def process_runs(pid: int) -> bool:
-    """Say whether a process with this id runs on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

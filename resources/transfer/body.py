@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from resources.errors import Subject
+from resources.failpoints import Failpoint, reached
 from resources.transfer.limits import MediaLimits
 from resources.transfer.signature import Container
 from resources.transfer.stream import Stream
@@ -140,6 +141,7 @@ class MediaBody:
                 chunk += self._stream.read(CHUNK_BYTES - len(chunk))
             if not chunk:
                 break
+            reached(Failpoint.LATER_CHUNK if size else Failpoint.FIRST_CHUNK)
             digest.update(chunk)
             size += len(chunk)
             yield chunk
@@ -161,6 +163,7 @@ class MediaBody:
             refetched=self._stream.refetched,
         )
         self.close()
+        reached(Failpoint.BODY_VERIFIED)
 
     def _header(self, name: str) -> str | None:
         value = self._opening.headers.get(name)

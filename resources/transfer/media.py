@@ -19,6 +19,7 @@ from typing import Self
 from urllib.parse import quote, urljoin
 
 from resources.errors import LinkExpiredError, NotMediaError, RecordingError, Subject, TransientError, UnexpectedAnswerError
+from resources.failpoints import Failpoint, reached
 from resources.model import Link
 from resources.patience import Patience
 from resources.redaction import redact
@@ -130,12 +131,14 @@ class MediaClient:
 
         try:
             self._ask(subject, exchange, link, watch)
+            reached(Failpoint.MEDIA_ANSWERED)
             length = self._check_head(subject, exchange)
             headers = exchange.headers
             source = Source(refresh, ask_for_rest, self._patience) if refresh else None
             stream = Stream(subject, exchange, self._limits, length, watch, source)
             head = stream.read(SIGNATURE_BYTES)
             opening = Opening(subject, headers, head, self._container(subject, headers, head), self._limits)
+            reached(Failpoint.HEAD_CHECKED)
             return MediaBody(opening, stream, lambda: self._give_back(exchange), watch.elapsed)
         except BaseException:
             self._give_back(exchange)
