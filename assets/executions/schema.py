@@ -16,6 +16,7 @@ from functools import cache
 
 import pyarrow as pa
 
+from resources.model import Leg
 from resources.providers.protocol import Field, ProviderSpec
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -106,6 +107,25 @@ def columns(spec: ProviderSpec) -> tuple[Column, ...]:
 def lake_schema(spec: ProviderSpec) -> pa.Schema:
     """Return the Arrow schema of a provider's lake. Raises ValueError as :func:`columns` does."""
     return pa.schema([(column.name, column.type) for column in columns(spec)])
+
+
+@cache
+def length_columns(spec: ProviderSpec) -> dict[Leg, str]:
+    """Return for each leg the lake's column that says how long its recording should play.
+
+    Raises:
+        ValueError: the spec names a field that it does not have, or that is no number.
+    """
+    fields = {field.name: field for field in spec.fields}
+    wrong = [
+        length.field
+        for length in spec.expected_lengths.values()
+        if length.field not in fields or not pa.types.is_floating(fields[length.field].type)
+    ]
+    if wrong:
+        msg = f"{spec.name}: expected_lengths names {wrong}, which are no fields with a number"
+        raise ValueError(msg)
+    return {leg: lake_column(fields[length.field]) for leg, length in spec.expected_lengths.items()}
 
 
 def column_docs(spec: ProviderSpec) -> dict[str, str]:

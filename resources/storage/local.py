@@ -122,8 +122,9 @@ class LocalStorage(ArchiveStorage):
         with storage_faults(self.url, f"read {path}", reading=True):
             return self._place(path).read_bytes()
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, *, block_bytes: int | None = None) -> BinaryIO:
         """Open an object for reading."""
+        del block_bytes  # the operating system reads what is asked for
         with storage_faults(self.url, f"open {path}", reading=True):
             return self._place(path).open("rb")
 

@@ -1,0 +1,252 @@
+"""The process that opens recordings with FFmpeg's demuxers, apart from everything else.
+
+Recordings come from outside, and a demuxer is a large parser in C: a hostile file may hang it, fill the memory or crash it. So it
+runs in a process of its own, started by :mod:`resources.transfer.playing_time` as a script: without the settings' keys in its
+environment, without a file or an address to open, under limits of memory and CPU time. It gets bytes by asking for them over a
+pipe, and answers with seconds. Nothing is ever decoded.
+
+Messages are a kind, a payload's length, and the payload. To the parent: ``R`` (wants bytes: offset, count) and ``A`` (the answer:
+seconds, or nothing). From the parent: ``J`` (a job: JSON), ``B`` (bytes; none at the end of the file) and ``X`` (no more: the bound
+is reached).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import BinaryIO, NoReturn, TypedDict
+
+import av
+import av.container
+import av.logging
+from av.error import FFmpegError
+from av.packet import Packet
+
+FRAME = struct.Struct("<cI")
+WANTED = struct.Struct("<QI")
+SECONDS = struct.Struct("<d")
+READ, ANSWER, JOB, BYTES, NO_MORE = b"R", b"A", b"J", b"B", b"X"
+
+BUFFER_BYTES = 64 * 1024
+MEMORY_BYTES = 1024**3
+CPU_SECONDS = 30
+MAX_PACKETS = 2_000_000
+
+_TAIL_SECONDS = 10.0
+_SLACK_SECONDS = 1.0
+_MICROSECONDS = 1_000_000
+_OPTIONS = {
+    "codec_whitelist": "none",  # no decoder may be opened, not even to look
+    "protocol_whitelist": "none",
+    "probesize": str(1024 * 1024),
+    "analyzeduration": str(5 * _MICROSECONDS),
+    "max_streams": "16",
+}
+
+
+class Job(TypedDict):
+    """What to look at.
+
+    Attributes:
+        format: the demuxer, by FFmpeg's name; none is guessed.
+        size: of the file, in bytes.
+        scan: True where the header says nothing, or nothing that can be believed: every packet is counted.
+    """
+
+    format: str
+    size: int
+    scan: bool
+
+
+class BoundReachedError(OSError):
+    """The parent gives no more bytes."""
+
+
+class RemoteFile(io.RawIOBase):
+    """A file whose bytes the parent has."""
+
+    def __init__(self, size: int, requests: BinaryIO, replies: BinaryIO) -> None:
+        super().__init__()
+        self._size = size
+        self._position = 0
+        self._requests = requests
+        self._replies = replies
+        self.bound_reached = False
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Every byte can be asked for at any time."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move the position; nothing is asked for."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Ask the parent for the next bytes.
+
+        Raises:
+            BoundReachedError: it gives no more.
+        """
+        left = max(0, self._size - self._position)
+        count = left if size < 0 else min(size, left)
+        if not count:
+            return b""
+        send(self._requests, READ, WANTED.pack(self._position, count))
+        kind, data = receive(self._replies)
+        if kind == NO_MORE:
+            self.bound_reached = True
+            raise BoundReachedError
+        self._position += len(data)
+        return data
+
+
+def send(stream: BinaryIO, kind: bytes, payload: bytes) -> None:
+    """Write one message."""
+    stream.write(FRAME.pack(kind, len(payload)) + payload)
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> tuple[bytes, bytes]:
+    """Read one message; ends the process when the parent is gone."""
+    kind, length = FRAME.unpack(_exactly(stream, FRAME.size))
+    return kind, _exactly(stream, length)
+
+
+def _exactly(stream: BinaryIO, count: int) -> bytes:
+    data = stream.read(count)
+    if len(data) != count:
+        raise SystemExit
+    return data
+
+
+def playing_seconds(file: RemoteFile, job: Job) -> float | None:
+    """Return how long a recording plays, or None where that cannot be told.
+
+    What the header says counts only where the last packets confirm it: a file that was cut off still has the header of the whole.
+    Otherwise all packets are looked at.
+    """
+    if not job["scan"]:
+        with _opened(file, job) as media:
+            claimed = (media.duration or 0) / _MICROSECONDS
+            if claimed > 0:
+                with suppress(FFmpegError):
+                    media.seek(int(max(0.0, claimed - _TAIL_SECONDS) * _MICROSECONDS) + (media.start_time or 0))
+                    seen = _end_of(media) - max(0, media.start_time or 0) / _MICROSECONDS
+                    if seen >= claimed - _SLACK_SECONDS:
+                        return claimed if seen <= claimed + _SLACK_SECONDS else seen
+    file.seek(0)
+    with _opened(file, job) as media:
+        return _span_of(media)
+
+
+def _opened(file: RemoteFile, job: Job) -> av.container.InputContainer:
+    return av.open(
+        file,
+        "r",
+        format=job["format"],
+        container_options=_OPTIONS,
+        buffer_size=BUFFER_BYTES,
+        io_open=_refuse,
+        metadata_errors="replace",
+    )
+
+
+def _refuse(*_: object) -> NoReturn:
+    msg = "a recording may not name other files"
+    raise PermissionError(msg)
+
+
+def _packets(media: av.container.InputContainer) -> Iterator[tuple[float, float]]:
+    """Yield the beginning and the end of each whole packet of sound or pictures, in seconds, until the end or the first fault."""
+    streams = [stream for stream in media.streams if stream.type in {"audio", "video"}]
+    if not streams:
+        return
+    with suppress(FFmpegError):
+        for number, packet in enumerate(media.demux(streams)):
+            moment = _moment(packet)
+            if moment is not None and not packet.is_corrupt:
+                yield moment, moment + float((packet.duration or 0) * packet.time_base)
+            if number >= MAX_PACKETS:
+                raise BoundReachedError
+
+
+def _moment(packet: Packet) -> float | None:
+    ticks = packet.pts if packet.pts is not None else packet.dts
+    return None if ticks is None else float(ticks * packet.time_base)
+
+
+def _end_of(media: av.container.InputContainer) -> float:
+    return max((end for _, end in _packets(media)), default=0.0)
+
+
+def _span_of(media: av.container.InputContainer) -> float | None:
+    first, last = float("inf"), 0.0
+    for begin, end in _packets(media):
+        first, last = min(first, begin), max(last, end)
+    # What begins before zero (an encoder's priming) is not played.
+    return last - max(0.0, first) if last > max(0.0, first) else None
+
+
+def answer_of(job: Job, requests: BinaryIO, replies: BinaryIO) -> bytes:
+    """Return the payload of the answer to one job; nothing where the time cannot be told."""
+    file = RemoteFile(job["size"], requests, replies)
+    try:
+        seconds = playing_seconds(file, job)
+    except Exception:  # noqa: BLE001 -- whatever a file does to the demuxer, the answer is that nobody knows
+        return b""
+    return b"" if seconds is None or file.bound_reached else SECONDS.pack(seconds)
+
+
+def _limit() -> None:
+    """Have the system end this process before it takes what is not its own."""
+    with suppress(ImportError):
+        import resource  # noqa: PLC0415 -- not everywhere
+
+        bounds = (
+            (resource.RLIMIT_AS, MEMORY_BYTES),
+            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_FSIZE, 0),
+        )
+        for what, bound in bounds:
+            with suppress(ValueError, OSError):
+                resource.setrlimit(what, (bound, bound))
+
+
+def _limit_cpu() -> None:
+    with suppress(ImportError):
+        import resource  # noqa: PLC0415 -- not everywhere
+
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        bound = int(usage.ru_utime + usage.ru_stime) + CPU_SECONDS
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_CPU, (bound, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def main() -> None:
+    """Answer jobs until the parent is gone."""
+    requests, replies = sys.stdout.buffer, sys.stdin.buffer
+    av.logging.set_level(None)
+    _limit()
+    while True:
+        _, payload = receive(replies)
+        _limit_cpu()
+        send(requests, ANSWER, answer_of(json.loads(payload), requests, replies))
+
+
+if __name__ == "__main__":
+    main()
