@@ -6,8 +6,7 @@ environment, without a file or an address to open, under limits of memory and CP
 pipe, and answers with seconds. Nothing is ever decoded.
 
 Messages are a kind, a payload's length, and the payload. To the parent: ``R`` (wants bytes: offset, count) and ``A`` (the answer:
-seconds, or nothing). From the parent: ``J`` (a job: JSON), ``B`` (bytes; none at the end of the file) and ``X`` (no more: the bound
-is reached).
+seconds, or nothing). From the parent: ``J`` (a job: JSON), ``B`` (bytes) and ``X`` (no more: the bound is reached).
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ import av
 import av.container
 import av.logging
 from av.error import FFmpegError
-from av.packet import Packet
 
 FRAME = struct.Struct("<cI")
 WANTED = struct.Struct("<QI")
 SECONDS = struct.Struct("<d")
 READ, ANSWER, JOB, BYTES, NO_MORE = b"R", b"A", b"J", b"B", b"X"
 
-BUFFER_BYTES = 64 * 1024
+BLOCK_BYTES = 256 * 1024
+KEPT_BLOCKS = 8
 MEMORY_BYTES = 1024**3
 CPU_SECONDS = 30
 MAX_PACKETS = 2_000_000
@@ -74,6 +73,7 @@ class RemoteFile(io.RawIOBase):
         super().__init__()
         self._size = size
         self._position = 0
+        self._blocks: dict[int, bytes] = {}
         self._requests = requests
         self._replies = replies
         self.bound_reached = False
@@ -97,21 +97,35 @@ class RemoteFile(io.RawIOBase):
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        """Ask the parent for the next bytes.
+        """Return some of the next bytes; none at the end.
 
         Raises:
             BoundReachedError: it gives no more.
         """
-        left = max(0, self._size - self._position)
-        count = left if size < 0 else min(size, left)
-        if not count:
+        number, start = divmod(self._position, BLOCK_BYTES)
+        data = self._block(number)[start : None if size < 0 else start + size]
+        self._position += len(data)
+        return data
+
+    def _block(self, number: int) -> bytes:
+        """Return a block; those that were used last are kept, since demuxers jump to and fro and each question takes time."""
+        block = self._blocks.pop(number, None)
+        if block is None:
+            offset = number * BLOCK_BYTES
+            block = self._ask(offset, min(BLOCK_BYTES, self._size - offset))
+        self._blocks[number] = block
+        if len(self._blocks) > KEPT_BLOCKS:
+            del self._blocks[next(iter(self._blocks))]
+        return block
+
+    def _ask(self, offset: int, count: int) -> bytes:
+        if count <= 0:
             return b""
-        send(self._requests, READ, WANTED.pack(self._position, count))
+        send(self._requests, READ, WANTED.pack(offset, count))
         kind, data = receive(self._replies)
         if kind == NO_MORE:
             self.bound_reached = True
             raise BoundReachedError
-        self._position += len(data)
         return data
 
 
@@ -160,7 +174,6 @@ def _opened(file: RemoteFile, job: Job) -> av.container.InputContainer:
         "r",
         format=job["format"],
         container_options=_OPTIONS,
-        buffer_size=BUFFER_BYTES,
         io_open=_refuse,
         metadata_errors="replace",
     )
@@ -176,18 +189,15 @@ def _packets(media: av.container.InputContainer) -> Iterator[tuple[float, float]
     streams = [stream for stream in media.streams if stream.type in {"audio", "video"}]
     if not streams:
         return
+    units = {stream.index: float(stream.time_base or 0) for stream in streams}
     with suppress(FFmpegError):
         for number, packet in enumerate(media.demux(streams)):
-            moment = _moment(packet)
-            if moment is not None and not packet.is_corrupt:
-                yield moment, moment + float((packet.duration or 0) * packet.time_base)
+            ticks = packet.pts if packet.pts is not None else packet.dts
+            if ticks is not None and not packet.is_corrupt:
+                unit = units[packet.stream_index]
+                yield ticks * unit, (ticks + (packet.duration or 0)) * unit
             if number >= MAX_PACKETS:
                 raise BoundReachedError
-
-
-def _moment(packet: Packet) -> float | None:
-    ticks = packet.pts if packet.pts is not None else packet.dts
-    return None if ticks is None else float(ticks * packet.time_base)
 
 
 def _end_of(media: av.container.InputContainer) -> float:

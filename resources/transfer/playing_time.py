@@ -26,8 +26,6 @@ from resources.transfer.signature import Container
 READ_BYTES_MAX = 64 * 1024 * 1024
 """How much of a recording is read at most. What has its length in its header takes less than a MiB; what has none (bare MP3 and
 AAC, WebM from a browser's recorder) is read as a whole, or not told where it is larger."""
-BLOCK_BYTES = 512 * 1024
-"""What is fetched from the storage at a time: the demuxers jump, and object storage would read ahead by 50 MiB."""
 SECONDS_MAX = 60.0
 """How long one recording may take, its reading included."""
 PROCESSES_MAX = 2
@@ -207,7 +205,7 @@ class PlayingTimes:
             "size": storage.info(path).size,
             "scan": container.extension in _WITHOUT_LENGTH,
         }
-        with storage.open(path, block_bytes=BLOCK_BYTES) as stream:
+        with storage.open(path, block_bytes=demuxer.BLOCK_BYTES) as stream:
             return process.ask(job, stream, self._read_bytes_max, time.monotonic() + self._seconds_max)
 
 
