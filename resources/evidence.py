@@ -87,7 +87,7 @@ def _text_of(head: bytes) -> tuple[str, str]:
     """Return the text of a body, and the codec that gives its bytes back; Latin-1 gives every byte back as it was."""
     for mark, codec in _MARKS:
         if head.startswith(mark):
-            return head.decode(codec, errors="replace"), "utf-8"
+            return head.decode(codec, errors="ignore"), "utf-8"  # a code unit that was cut in two
     if len(head) >= 2 and 0 in head[:2] and head[:READ_BYTES].count(0) * 3 >= len(head):  # noqa: PLR2004 -- wide text without a mark
         return head.replace(b"\0", b"").decode("latin-1"), "latin-1"
     return head.decode("latin-1"), "latin-1"

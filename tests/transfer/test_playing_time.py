@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -154,7 +154,7 @@ class _Counting:
             seek = stream.seek
             read = staticmethod(counted)
 
-            def __enter__(self) -> Stream:
+            def __enter__(self) -> Self:
                 return self
 
             def __exit__(self, *_: object) -> None:
