@@ -54,7 +54,10 @@ class Archive:
     def media(self) -> MediaClient:
         """The client for media bytes; it never sees a provider's key."""
         if self._media is None:
-            self._media = MediaClient.from_settings(self.settings, now=self.runtime.now, sleep=self.runtime.sleep)
+            runtime = self.runtime
+            self._media = MediaClient.from_settings(
+                self.settings, now=runtime.now, sleep=runtime.sleep, monotonic=runtime.monotonic
+            )
         return self._media
 
     def close(self) -> None:

@@ -60,6 +60,7 @@ class MediaClient:
         allowed_types: Sequence[str] = (),
         patience: Patience | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        new_exchange: Callable[[], Exchange] = Exchange,
     ) -> None:
         """Connects to nothing yet.
 
@@ -70,6 +71,7 @@ class MediaClient:
             allowed_types: detected types and wildcards (``audio/*``) that a recording may have; empty allows all.
             patience: for transient faults between a break and its continuation; by default, such a fault is the end.
             monotonic: seconds for durations.
+            new_exchange: makes a connection; a seam for the simulator.
         """
         self._policy = policy
         self._limits = limits
@@ -77,15 +79,22 @@ class MediaClient:
         self._allowed_types = tuple(allowed_types)
         self._patience = patience or Patience(retries=0, budget=0.0, sleep=time.sleep)
         self._monotonic = monotonic
+        self._new_exchange = new_exchange
         self._lock = threading.Lock()
         self._idle: list[Exchange] = []
         self._closed = False
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, *, now: Callable[[], datetime], sleep: Callable[[float], None] = time.sleep
+        cls,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime],
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+        new_exchange: Callable[[], Exchange] = Exchange,
     ) -> Self:
-        """Return the client that the settings describe."""
+        """Return the client that the settings describe; the rest as for the client itself."""
         return cls(
             AddressPolicy(settings.media_allowed_hosts, settings.media_allow_private),
             MediaLimits(
@@ -99,6 +108,8 @@ class MediaClient:
             now=now,
             allowed_types=settings.media_allowed_types,
             patience=Patience.from_settings(settings, sleep),
+            monotonic=monotonic,
+            new_exchange=new_exchange,
         )
 
     def fetch(self, subject: Subject, link: Link, refresh: Callable[[], Link] | None = None) -> MediaBody:
@@ -156,7 +167,7 @@ class MediaClient:
                 raise RuntimeError(msg)
             if self._idle:
                 return self._idle.pop()
-        return Exchange()
+        return self._new_exchange()
 
     def _give_back(self, exchange: Exchange) -> None:
         """Keep an exchange for the next fetch."""
