@@ -91,7 +91,7 @@ def open_process(site: Site, process: Process) -> Archive:
     # The demuxer is a real process of its own: no seed could replay it.
     archive = Archive(site.settings, PromisingStorage(site, process), runtime, playing_time=lambda *_: None)
     for name in site.world.providers:
-        client = _BUILDERS[name](site.settings, runtime, SimulatedApi(site.world, process, name))
+        client = _BUILDERS[name](site.settings, archive.client_runtime, SimulatedApi(site.world, process, name))
         assert client is not None
         archive._providers[name] = client
     archive._media = MediaClient.from_settings(
@@ -131,6 +131,11 @@ def archive_due(archive: Archive, provider: str, run_id: str) -> None:
     archive_days(archive, provider, sorted(queue.due), run_id)
 
 
+def ask_again(archive: Archive, provider: str, run_id: str, *, days: Sequence[date]) -> None:
+    """Do what an operator does about dead letters: the run with ``--retry-failed``."""
+    archive_days(archive, provider, days, run_id, retry_failed=True)
+
+
 def archive_days(archive: Archive, provider: str, days: Sequence[date], run_id: str, *, retry_failed: bool = False) -> None:
     """Archive what is due in ``days``, as one run."""
     memory = RunMemory()
@@ -138,8 +143,9 @@ def archive_days(archive: Archive, provider: str, days: Sequence[date], run_id: 
         archive_day(archive, provider, day, run_id, Selection(retry_failed=retry_failed), memory)
 
 
-def publish(archive: Archive, provider: str) -> None:
+def publish(archive: Archive, provider: str, run_id: str) -> None:
     """Do what the catalog's run does, without the file for analysts: sweep, fold, write manifests."""
+    del run_id
     archive.storage.sweep()
     ledger = Ledger(archive.storage)
     for day in ledger.fold(provider).days:

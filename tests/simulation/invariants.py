@@ -121,7 +121,10 @@ class Watcher:
             calls = self.site.world.calls[provider]
             for number in range(self._checked_calls.get(provider, 0), len(calls)):
                 for limit, seconds in rates:
-                    since = bisect_right(calls, calls[number] - seconds)
+                    began = calls[number] - seconds
+                    if any(began <= jump <= calls[number] for jump in self.site.world.jumps):
+                        continue  # who cannot tell how long ago it was, cannot keep to a pace
+                    since = bisect_right(calls, began)
                     asked = number + 1 - since
                     require(asked <= limit, f"{provider} was asked {asked} times in {seconds:.0f} s, and allows {limit}")
             self._checked_calls[provider] = len(calls)

@@ -135,6 +135,7 @@ class World:
         api_share, media_share, disk_share: how likely a call of each kind fails in a storm.
         executions: of all providers.
         tokens: the presigned URLs that were handed out.
+        jumps: elapsed seconds at which the machine's clock was set.
         calls: elapsed seconds of every API request, by provider.
         faults: how often each fault came.
     """
@@ -149,6 +150,7 @@ class World:
     stormy: bool = True
     executions: list[Execution] = field(default_factory=list[Execution])
     tokens: dict[str, Token] = field(default_factory=dict[str, Token])
+    jumps: list[float] = field(default_factory=list[float])
     calls: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     in_flight: Counter[str] = field(default_factory=Counter[str])
     most_in_flight: Counter[str] = field(default_factory=Counter[str])
