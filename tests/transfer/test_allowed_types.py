@@ -33,27 +33,28 @@ def test_only_what_is_allowed_is_fetched(server: MediaServer, allowed: str, stor
     """The detected type decides, and the message names the type, the setting and what it allows."""
     entries = load_settings(None, media_allowed_types=allowed).media_allowed_types
     client = MediaClient(AddressPolicy(allow_private=True), LIMITS, now=lambda: NOW, allowed_types=entries)
-    found = set[str]()
     for container, data in BODIES.items():
         server.scripts[f"/{container}"] = answer(data, headers={"Content-Type": "audio/wav"})
-        try:
-            with client.fetch(SUBJECT, Link(server.url(f"/{container}"), None)) as body:
+        link = Link(server.url(f"/{container}"), None)
+        if container in stored:
+            with client.fetch(SUBJECT, link) as body:
                 assert b"".join(body.chunks()) == data
-                found.add(body.facts.extension)
-        except NotMediaError as error:
-            assert container.content_type in error.detail
-            assert "MEDIA_ALLOWED_TYPES" in error.detail
-            assert set(entries) <= set(error.detail.replace(",", " ").split())
-            assert error.evidence is not None
-            assert error.evidence.seems == container.content_type
-    assert found == stored
+            continue
+        with pytest.raises(NotMediaError) as caught:
+            client.fetch(SUBJECT, link)
+        error = caught.value
+        assert container.content_type in error.detail
+        assert "MEDIA_ALLOWED_TYPES" in error.detail
+        assert set(entries) <= set(error.detail.replace(",", " ").split())
+        assert error.evidence is not None
+        assert error.evidence.seems == container.content_type
     client.close()
 
 
 @pytest.mark.parametrize("wrong", ["image/*", "audio/mp3", "audio", "*/*", "audio/*,text/html", "audio/mpeg;q=1", "*"])
 def test_what_no_recording_ever_is_is_refused(wrong: str) -> None:
     """A type that cannot be detected would refuse everything: the error names it, the setting, and what there is."""
-    with pytest.raises(SettingsError, match="MEDIA_ALLOWED_TYPES.*audio/mpeg"):
+    with pytest.raises(SettingsError, match=r"MEDIA_ALLOWED_TYPES.*audio/mpeg"):
         load_settings(None, media_allowed_types=wrong)
 
 
