@@ -268,6 +268,7 @@ class Play:
                 "executions": sum(rows),
                 "states": dict(Counter(event.life.state.value for event in mine)),
                 "bytes": sum(event.copy.bytes for event in mine if event.copy is not None),
+                "flawed": sum(event.flaw is not None for event in mine),
             }
         recordings = self.requests.get("recordings", [])
         return {
