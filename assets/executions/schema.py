@@ -88,8 +88,10 @@ def columns(spec: ProviderSpec) -> tuple[Column, ...]:
     """Return all columns of a provider's lake, in order, with their documentation.
 
     Raises:
-        ValueError: two fields share a column, a column begins with an underscore, or a JSON field is not a string column.
+        ValueError: two fields share a column, a column begins with an underscore, a JSON field is not a string column, or an
+            expected length is no field with a number.
     """
+    length_columns(spec)
     own = tuple(Column(lake_column(field), field.type, field.doc) for field in spec.fields)
     names = [column.name.lower() for column in own]
     repeated = sorted({name for name in names if names.count(name) > 1 or name in _RESERVED})

@@ -36,6 +36,10 @@ MEMORY_BYTES = 1024**3
 CPU_SECONDS = 30
 MAX_PACKETS = 2_000_000
 
+ADTS = "aac"
+_ADTS_HEADER_BYTES = 7
+_ADTS_SAMPLES = 1024
+_ADTS_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 _TAIL_SECONDS = 10.0
 _SLACK_SECONDS = 1.0
 _MICROSECONDS = 1_000_000
@@ -160,12 +164,12 @@ def playing_seconds(file: RemoteFile, job: Job) -> float | None:
             if claimed > 0:
                 with suppress(FFmpegError):
                     media.seek(int(max(0.0, claimed - _TAIL_SECONDS) * _MICROSECONDS) + (media.start_time or 0))
-                    seen = _end_of(media) - max(0, media.start_time or 0) / _MICROSECONDS
+                    seen = _end_of(media, job) - max(0, media.start_time or 0) / _MICROSECONDS
                     if seen >= claimed - _SLACK_SECONDS:
                         return claimed if seen <= claimed + _SLACK_SECONDS else seen
     file.seek(0)
     with _opened(file, job) as media:
-        return _span_of(media)
+        return _span_of(media, job)
 
 
 def _opened(file: RemoteFile, job: Job) -> av.container.InputContainer:
@@ -184,29 +188,43 @@ def _refuse(*_: object) -> NoReturn:
     raise PermissionError(msg)
 
 
-def _packets(media: av.container.InputContainer) -> Iterator[tuple[float, float]]:
+def _packets(media: av.container.InputContainer, job: Job) -> Iterator[tuple[float, float]]:
     """Yield the beginning and the end of each whole packet of sound or pictures, in seconds, until the end or the first fault."""
     streams = [stream for stream in media.streams if stream.type in {"audio", "video"}]
     if not streams:
         return
+    begin = 0.0
     units = {stream.index: float(stream.time_base or 0) for stream in streams}
     with suppress(FFmpegError):
         for number, packet in enumerate(media.demux(streams)):
             ticks = packet.pts if packet.pts is not None else packet.dts
-            if ticks is not None and not packet.is_corrupt:
+            if job["format"] == ADTS:
+                end = begin + _adts_seconds(bytes(packet))
+                yield begin, end
+                begin = end
+            elif ticks is not None and not packet.is_corrupt:
                 unit = units[packet.stream_index]
                 yield ticks * unit, (ticks + (packet.duration or 0)) * unit
             if number >= MAX_PACKETS:
                 raise BoundReachedError
 
 
-def _end_of(media: av.container.InputContainer) -> float:
-    return max((end for _, end in _packets(media)), default=0.0)
+def _adts_seconds(frame: bytes) -> float:
+    """Return how long a frame of AAC plays, by its own header (ISO/IEC 13818-7, 6.2): FFmpeg leaves that to the decoder."""
+    if len(frame) < _ADTS_HEADER_BYTES:
+        return 0.0
+    rate = frame[2] >> 2 & 0xF
+    samples = ((frame[6] & 3) + 1) * _ADTS_SAMPLES
+    return samples / _ADTS_RATES[rate] if rate < len(_ADTS_RATES) else 0.0
 
 
-def _span_of(media: av.container.InputContainer) -> float | None:
+def _end_of(media: av.container.InputContainer, job: Job) -> float:
+    return max((end for _, end in _packets(media, job)), default=0.0)
+
+
+def _span_of(media: av.container.InputContainer, job: Job) -> float | None:
     first, last = float("inf"), 0.0
-    for begin, end in _packets(media):
+    for begin, end in _packets(media, job):
         first, last = min(first, begin), max(last, end)
     # What begins before zero (an encoder's priming) is not played.
     return last - max(0.0, first) if last > max(0.0, first) else None

@@ -65,6 +65,36 @@ def _write(target: BinaryIO | str, container: str, codec: str, options: dict[str
         output.mux(stream.encode(None))
 
 
+@cache
+def sound(container: str, codec: str, layout: str) -> bytes:
+    """Return :data:`SECONDS` seconds of silence.
+
+    Args:
+        container: FFmpeg's name of the muxer.
+        codec: of the encoder.
+        layout: the sample format that it takes.
+    """
+    with tempfile.NamedTemporaryFile() as file:
+        with av.open(file.name, "w", format=container, options={"fflags": "+bitexact"}) as output:
+            stream = cast("av.AudioStream", output.add_stream(codec, rate=clips.SAMPLE_RATE))
+            stream.codec_context.format, stream.codec_context.layout = layout, "mono"
+            stream.codec_context.open()
+            step = stream.codec_context.frame_size or 1000
+            for start in range(0, SECONDS * clips.SAMPLE_RATE, step):
+                frame = av.AudioFrame(format=layout, layout="mono", samples=step)
+                for plane in frame.planes:
+                    plane.update(bytes(plane.buffer_size))
+                frame.sample_rate, frame.pts, frame.time_base = clips.SAMPLE_RATE, start, Fraction(1, clips.SAMPLE_RATE)
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+        return Path(file.name).read_bytes()
+
+
+def amr(seconds: int) -> bytes:
+    """Return a narrow-band AMR file of silence: frames of 20 ms, 12 bytes and a header each (RFC 4867, 5.3)."""
+    return b"#!AMR\n" + (b"\x04" + bytes(12)) * (50 * seconds)
+
+
 def bare_mp3(times: int = 2) -> bytes:
     """Return frames of MP3 and nothing else: no tag, no header, no length."""
     return clips.mp3_clip(0).data * times

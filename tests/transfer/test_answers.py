@@ -169,6 +169,6 @@ def test_not_media_says_what_came_in_a_short_safe_form(server: MediaServer, fetc
     assert "text/html" in caught.value.detail
     assert "Sign in" not in caught.value.detail
     assert caught.value.evidence is not None
-    assert b"Sign in to continue" in caught.value.evidence.head
+    assert b"Sign in to" in caught.value.evidence.head
     assert caught.value.detail.isprintable()
     assert len(caught.value.detail) < 250

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
 import pytest
+from av.format import ContainerFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resources.storage import ArchiveStorage, open_storage
-from resources.transfer.playing_time import PlayingTimes
+from resources.transfer import demuxer
+from resources.transfer.playing_time import _DEMUXERS, PlayingTimes
 from resources.transfer.signature import CONTAINERS, MP3, MP4, SIGNATURE_BYTES, Container, detect
 from sandbox import clips
 from sandbox.containers import body_of
 from sandbox.media import Container as Made
 from sandbox.media import MediaPlan
-from tests.transfer.films import SECONDS, bare_mp3, bare_mp3_seconds, video
+from tests.transfer.films import SECONDS, amr, bare_mp3, bare_mp3_seconds, sound, video
 from tests.transfer.test_signature import _MEDIA as HEADS
 
 NEAR = 0.25
@@ -132,6 +135,52 @@ def test_a_broken_film_never_plays_longer_than_it_could(
         assert seconds is None or 0 < seconds < 10**12
 
 
+@pytest.mark.parametrize(
+    ("container", "codec", "extension"), [("matroska", "libvpx", "mkv"), ("mov", "libx264", "mov"), ("avi", "libx264", "avi")]
+)
+def test_other_films(times: PlayingTimes, storage: ArchiveStorage, container: str, codec: str, extension: str) -> None:
+    """The containers of video that the sandbox does not make."""
+    data = video(container, codec)
+    found = detect(data[:SIGNATURE_BYTES])
+    assert found is not None
+    assert found.extension == extension
+    assert asked(times, storage, data) == pytest.approx(SECONDS, abs=NEAR)
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "layout", "extension"),
+    [
+        ("flac", "flac", "s16", "flac"),
+        ("adts", "aac", "fltp", "aac"),
+        ("ipod", "aac", "fltp", "m4a"),
+        ("caf", "pcm_s16be", "s16", "caf"),
+        ("ogg", "flac", "s16", "ogg"),
+        ("wav", "pcm_mulaw", "s16", "wav"),
+    ],
+)
+def test_other_sounds(
+    times: PlayingTimes, storage: ArchiveStorage, container: str, codec: str, layout: str, extension: str
+) -> None:
+    """The containers and codecs of sound that the sandbox does not make; encoders add a little silence."""
+    data = sound(container, codec, layout)
+    found = detect(data[:SIGNATURE_BYTES])
+    assert found is not None
+    assert found.extension == extension
+    assert asked(times, storage, data) == pytest.approx(SECONDS, abs=NEAR)
+
+
+def test_telephones_own_sound(times: PlayingTimes, storage: ArchiveStorage) -> None:
+    """AMR is frames and nothing else, too."""
+    assert asked(times, storage, amr(7)) == pytest.approx(7, abs=NEAR)
+
+
+def test_every_known_container_has_a_demuxer() -> None:
+    """A container without one would never be told, and nobody would notice."""
+    assert _DEMUXERS.keys() == {container.extension for container in CONTAINERS}
+    for name in _DEMUXERS.values():
+        assert ContainerFormat(name, "r").is_input
+
+
 class _Counting:
     """A storage that counts what is read of it."""
 
@@ -212,13 +261,16 @@ def test_what_is_not_there_is_not_told(times: PlayingTimes, storage: ArchiveStor
 
 
 def test_the_process_has_no_key(times: PlayingTimes, storage: ArchiveStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What opens files from outside does not have the archive's environment."""
+    """What opens files from outside does not have the archive's environment, nor much memory, nor a file to write."""
     monkeypatch.setenv("FEATHER_API_KEY", "canary-of-the-demuxer")
     made = PlayingTimes()
     assert asked(made, storage, bare_mp3()) is not None
     environment = Path(f"/proc/{made._idle[0]._process.pid}/environ")
     if environment.exists():
         assert b"canary-of-the-demuxer" not in environment.read_bytes()
+        limits = environment.with_name("limits").read_text()
+        assert re.search(rf"Max address space +{demuxer.MEMORY_BYTES} ", limits)
+        assert re.search(r"Max file size +0 ", limits)
     made.close()
     assert times is not made
 
