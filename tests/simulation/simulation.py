@@ -160,7 +160,7 @@ class _Simulation:
             self._storm()
             self._calm()
             self.watcher.look_at_the_end()
-        except ViolationError as violation:
+        except (ViolationError, ArchiveError) as violation:  # an archive that the checker cannot read is as wrong as can be
             outcome.violation = str(violation)
         outcome.archived = sum(event.life.state is State.ARCHIVED for event in self.watcher.lives.values())
         outcome.faults, outcome.requests = self.world.faults, self.world.requests
@@ -286,6 +286,8 @@ class _Simulation:
 
     def _digest(self) -> str:
         ledger = Ledger(self.watcher.storage)
+        if self.outcome.violation is not None:
+            return ""
         rows = [row for provider in self.world.providers for row in ledger.events_table(provider).to_pylist()]
         lines = sorted(repr(sorted((name, str(value)) for name, value in row.items())) for row in rows)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
