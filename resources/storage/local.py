@@ -70,8 +70,9 @@ class LocalStorage(ArchiveStorage):
         with storage_faults(self.url, f"read {path}", reading=True):
             return self._disk.read(self._place(path))
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, *, block_bytes: int | None = None) -> BinaryIO:
         """Open an object for reading."""
+        del block_bytes  # the operating system reads what is asked for
         with storage_faults(self.url, f"open {path}", reading=True):
             return self._disk.open(self._place(path))
 
