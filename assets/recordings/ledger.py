@@ -63,6 +63,30 @@ class FoldReport:
     open_recordings: int
 
 
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """A published fold.
+
+    Attributes:
+        path: of the state file, relative to the archive root; empty where nothing has been folded.
+        table: the winning event of each recording, of :data:`SCHEMA`.
+        folded: the event files that it was made of.
+    """
+
+    path: str
+    table: pa.Table
+    folded: frozenset[str]
+
+    @property
+    def days(self) -> set[date]:
+        """The partitions that it knows of, also those whose event files are gone."""
+        return {*self.table["date"].unique().to_pylist(), *map(_day_of, self.folded)}
+
+    def events_of(self, day: date) -> list[Event]:
+        """Return the winning events of one partition."""
+        return from_table(self.table.filter(pc.field("date") == pa.scalar(day)))
+
+
 def _again_when_folded(read: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _Answer]:
     """Read again when the generation that was being read is gone: folds have gone on meanwhile, and newer ones are there."""
 
@@ -121,6 +145,13 @@ class Ledger:
         """Return the partitions that have events, ascending."""
         found = {_day_of(path) for path in self._event_files(_events_of(provider))}
         return sorted(found)
+
+    @_again_when_folded
+    def compacted(self, provider: str) -> Compacted:
+        """Return the compacted state as it is published, without the tail: what was folded, and what came of it."""
+        pointer = self._pointer(provider)
+        table = self._read_table(pointer.state) if pointer.state is not None else SCHEMA.empty_table()
+        return Compacted(pointer.state or "", table, self._folded(pointer))
 
     @_again_when_folded
     def read_open(self, provider: str) -> dict[RecordingKey, Event]:

@@ -73,11 +73,15 @@ class Outcome(StrEnum):
     """An audit found that the copy is missing, or is not what was stored."""
     REPAIRED = "repaired"
     """It was fetched again, and stands beside the damaged copy."""
+    RESTORED = "restored"
+    """What an audit had found wrong is right again without a new copy: the sidecar was written again, or somebody put the copy back."""
     REBUILT = "rebuilt"
     """Its events were lost; its sidecar says that it is archived."""
 
 
-NOT_ATTEMPTS = frozenset({Outcome.DISCOVERED, Outcome.ENDED, Outcome.REQUEUED, Outcome.DAMAGED, Outcome.REBUILT})
+NOT_ATTEMPTS = frozenset(
+    {Outcome.DISCOVERED, Outcome.ENDED, Outcome.REQUEUED, Outcome.DAMAGED, Outcome.RESTORED, Outcome.REBUILT}
+)
 """Facts about the execution or the copy, or an order; every other outcome is a try to archive."""
 
 COPY_IS_THERE = frozenset({Outcome.ARCHIVED, Outcome.ADOPTED, Outcome.REPAIRED, Outcome.REBUILT})

@@ -65,6 +65,15 @@ def read_manifest(ledger: Ledger, provider: str, day: date) -> dict[str, str] | 
     return parse_manifest(data.decode(errors="replace"))
 
 
+def read_losses(ledger: Ledger, partition: str) -> dict[str, str]:
+    """Return path to SHA-256 of the partition's event files whose loss an operator has accepted."""
+    try:
+        data = ledger.storage.read(f"{names.MANIFESTS}/{partition}/{names.LOSSES_NAME}")
+    except NotStoredError:
+        return {}
+    return parse_manifest(data.decode(errors="replace"))
+
+
 def is_event_file(path: str) -> bool:
     """Return whether a line of a manifest is about an event file."""
     return path.startswith(f"{names.EVENTS}/")

@@ -11,6 +11,8 @@ from resources.model import Leg
 RECORDINGS = "recordings"
 MANIFESTS = "manifests"
 MANIFEST_NAME = "manifest-sha256.txt"
+LOSSES_NAME = "lost-events-sha256.txt"
+"""Beside a manifest: its lines of event files whose loss was accepted (``recording-archive rebuild --accept-losses``)."""
 EVENTS = "lake/recording_events"
 STATES = "lake/recordings"
 SIDECAR_SUFFIX = ".json"

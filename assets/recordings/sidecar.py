@@ -95,4 +95,5 @@ def _copy(sidecar: Sidecar, data: bytes) -> Copy:
         sidecar_sha256=hashlib.sha256(data).hexdigest(),
         number=sidecar.number,
         media_seconds=sidecar.media_seconds,
+        archived_at=sidecar.archived_at,
     )

@@ -8,7 +8,7 @@ SELECT
     state,
     attempts,
     next_attempt_at,
-    CASE WHEN state = 'archived' THEN "at" END AS archived_at,
+    CASE WHEN state = 'archived' THEN coalesce(archived_at, "at") END AS archived_at,
     path,
     bytes,
     sha256,
