@@ -147,6 +147,11 @@ class Ledger:
         return sorted(found)
 
     @_again_when_folded
+    def tail_days(self, provider: str) -> set[date]:
+        """Return the partitions that have events which no fold knows yet."""
+        return {_day_of(path) for path in self._tail(provider, self._pointer(provider))}
+
+    @_again_when_folded
     def compacted(self, provider: str) -> Compacted:
         """Return the compacted state as it is published, without the tail: what was folded, and what came of it."""
         pointer = self._pointer(provider)

@@ -74,7 +74,7 @@ class Outcome(StrEnum):
     REPAIRED = "repaired"
     """It was fetched again, and stands beside the damaged copy."""
     RESTORED = "restored"
-    """What an audit had found wrong is right again without a new copy: the sidecar was written again, or somebody put the copy back."""
+    """What an audit had found wrong is right without a new copy: the sidecar was written again, or somebody put the copy back."""
     REBUILT = "rebuilt"
     """Its events were lost; its sidecar says that it is archived."""
 

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import click
 
+from pipelines.cli.audit import audit
 from pipelines.cli.demo import demo
 from pipelines.cli.doctor import doctor
 from pipelines.cli.output import EXIT_FAILED, EXIT_SETTINGS
@@ -31,7 +32,7 @@ def cli() -> None:
     """Archive the recordings of AI-agent runs before their platforms purge them."""
 
 
-for _command in (demo, run, status, query, verify, doctor):
+for _command in (demo, run, status, query, verify, audit, doctor):
     cli.add_command(_command)
 
 
