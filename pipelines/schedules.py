@@ -1,4 +1,4 @@
-"""The schedules: hourly, read the open partitions of each provider again and archive what is due; daily, audit what is archived."""
+"""The schedules: each hour, read the open partitions again and archive what is due; each day, audit what is archived."""
 
 from collections.abc import Sequence
 from datetime import UTC, date

@@ -1,8 +1,8 @@
 """The audit: every archived copy is read back once in a cycle, one part of them each day.
 
 Which part a recording belongs to is a hash of its key, so a part is a fair sample of all days and sizes. How far an audit has
-come stands in the root, and moves only after what was found is in the ledger: an audit that is killed, or whose time is over, goes
-on there the next time. Two at once read some copies twice, and each goes on where the other one is ahead.
+come stands in the root, and moves only after what was found is in the ledger: an audit that is killed, or whose time is over,
+goes on there the next time. Two at once read some copies twice, and each goes on where the other one is ahead.
 """
 
 from __future__ import annotations

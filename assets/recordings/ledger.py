@@ -80,7 +80,8 @@ class Compacted:
     @property
     def days(self) -> set[date]:
         """The partitions that it knows of, also those whose event files are gone."""
-        return {*self.table["date"].unique().to_pylist(), *map(_day_of, self.folded)}
+        of_state = {day for day in self.table["date"].unique().to_pylist() if day is not None}
+        return of_state | set(map(_day_of, self.folded))
 
     def events_of(self, day: date) -> list[Event]:
         """Return the winning events of one partition."""

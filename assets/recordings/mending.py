@@ -109,6 +109,8 @@ class Mender:
         """
         copy = _copy_of(event)
         reading = read_back(self.archive.storage, event.key, event.day, copy)
+        if reading.refused:
+            reading = read_back(self.archive.storage, event.key, event.day, copy)  # the network, perhaps
         self._watch_root(reading)
         finding = Finding(event.key, event.day, copy.path, reading.bytes, reading.flaw, reading.words)
         if reading.words is None:
@@ -125,7 +127,8 @@ class Mender:
         with self._lock:
             self._unreadable = self._unreadable + 1 if reading.refused else 0
             if self._unreadable >= _REFUSED_IN_A_ROW:
-                raise StorageError(f"{_REFUSED_IN_A_ROW} copies in a row cannot be read, the last one: {reading.fault}")
+                msg = f"{_REFUSED_IN_A_ROW} copies in a row cannot be read, the last one: {reading.fault}"
+                raise StorageError(msg)
 
     def _put_back(self, event: Event, finding: Finding) -> Finding:
         remedy = "the copy is what was stored again: somebody has put it back"
