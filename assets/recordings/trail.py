@@ -27,11 +27,21 @@ _REMOVED = "this event file was removed"
 
 @dataclass(frozen=True, slots=True)
 class TrailFault:
-    """What is wrong with one event file, in words, and the rows that it is about, where they can be told."""
+    """What is wrong with one event file, in words.
+
+    Attributes:
+        path: of the file.
+        words: what was done to it.
+        rows: that it is about, where they can be told.
+        is_removal: True where the file is gone.
+        sha256: of a file that is gone; ``unknown`` where no witness holds it.
+    """
 
     path: str
     words: str
     rows: tuple[Mapping[str, Any], ...] = ()
+    is_removal: bool = False
+    sha256: str = "unknown"
 
 
 @dataclass(slots=True)
@@ -97,7 +107,7 @@ class Trail:
         place = f"{names.events_folder(provider, day)}/"
         listed = set(self.ledger.event_files(provider, day))
         for path in sorted(known.keys() - listed):
-            found.faults += self._removed(path, "the manifest knows it")
+            found.faults += self._removed(path, "the manifest knows it", known[path])
         for path in sorted(path for path in self.folded - known.keys() - listed if path.startswith(place)):
             found.faults += self._removed(path, "the compacted state was made of it")
         for path in sorted(listed):
@@ -122,7 +132,7 @@ class Trail:
             try:
                 digest = self._seen.get(path) or sha256_of(self.ledger.storage.read(path))
             except NotStoredError:
-                yield from self._removed(path, f"its writer's next one knows it ({claim.said_by})")
+                yield from self._removed(path, f"its writer's next one knows it ({claim.said_by})", claim.sha256)
                 continue
             if digest != claim.sha256:
                 yield self._tell(_described(read_event_file(path, self.ledger.storage.read(path))))
@@ -131,10 +141,10 @@ class Trail:
         self._told.add(fault.path)
         return fault
 
-    def _removed(self, path: str, witness: str) -> Iterator[TrailFault]:
+    def _removed(self, path: str, witness: str, sha256: str = "unknown") -> Iterator[TrailFault]:
         """Name a file that is not there, once, unless an operator has accepted its loss."""
         if path not in self._told and path not in self._losses_of(path):
-            yield self._tell(TrailFault(path, f"{_REMOVED}: {witness}"))
+            yield self._tell(TrailFault(path, f"{_REMOVED}: {witness}", is_removal=True, sha256=sha256))
 
     def _losses_of(self, path: str) -> Mapping[str, str]:
         folder = path.removeprefix(f"{names.EVENTS}/").rpartition("/")[0]
