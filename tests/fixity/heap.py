@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 import wave
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,10 @@ from assets.catalog.publication import publish
 from assets.executions.ingest import ExpectedRecording
 from assets.recordings.archiving import archive_day
 from assets.recordings.discovery import discover
+from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
+from assets.recordings.verification import Verification, verify_day
 from resources.archive import Archive
 from resources.clock import REAL_RUNTIME
 from resources.errors import PurgedError, Subject
@@ -28,6 +31,7 @@ from resources.storage import open_storage
 
 PROVIDER = "feather"
 FIRST = date(2026, 11, 1)
+_LINKS = "/api/v1/agent-calls/"
 KEY = "heap-key-0123456789abcdef"
 
 
@@ -47,9 +51,18 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        """Send the recording that the path names."""
-        body = body_of(self.path.strip("/").partition("?")[0])
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nContent-Length: {len(body)}\r\n\r\n"
+        """Send the recording that the path names, or Feather's answer with a link to it."""
+        path = self.path.partition("?")[0]
+        if path.startswith(_LINKS):
+            name = path.removeprefix(_LINKS).partition("/")[0]
+            origin = f"http://{self.headers['Host']}"
+            body, kind = (
+                json.dumps({"url": f"{origin}/{name}?X-Amz-Signature=heap", "expiresAt": None}).encode(),
+                "application/json",
+            )
+        else:
+            body, kind = body_of(path.strip("/")), "audio/wav"
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         self.wfile.write(head.encode() + body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- its name in the base class
@@ -135,7 +148,44 @@ def fill(archive: Archive, names: Sequence[str], days: int) -> None:
     """Discover and archive the recordings of ``names``, spread over so many days, and publish everything."""
     ledger, now = Ledger(archive.storage), datetime.now(tz=UTC)
     for number, day in enumerate(days_of(days)):
-        expected = [ExpectedRecording(name, Leg.MAIN, terminal=True, ended_at=now, purged_at=None) for name in names[number::days]]
+        expected = [
+            ExpectedRecording(name, Leg.MAIN, terminal=True, ended_at=now, purged_at=None) for name in names[number::days]
+        ]
         discover(ledger, PROVIDER, day, expected, run_id="fill", now=now, policy=Policy())
         archive_day(archive, PROVIDER, day, "fill")
     publish(archive.storage, PROVIDERS.values(), archive.runtime.now())
+
+
+def archived(archive: Archive, days: int) -> dict[str, Event]:
+    """Return the winning event of each recording by its execution id."""
+    ledger = Ledger(archive.storage)
+    return {key.execution_id: event for day in days_of(days) for key, event in ledger.read_day(PROVIDER, day).items()}
+
+
+def place_of(archive: Archive, event: Event) -> Path:
+    """Return where the copy of a recording lies on this disk."""
+    assert event.copy is not None
+    place = archive.storage.local_path(event.copy.path)
+    assert place is not None
+    return place
+
+
+def flip(path: Path, at: int = 60) -> None:
+    """Change one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def faults(archive: Archive, days: int) -> dict[str, str]:
+    """Return what verify says of the heap: path to words."""
+    verification = Verification(Ledger(archive.storage), PROVIDER)
+    listed = [day for day in verification.days() if day in days_of(days)]
+    verdicts = [*(verdict for day in listed for verdict in verification.check(day)), *verification.finish()]
+    return {verdict.path: verdict.fault for verdict in verdicts if verdict.fault is not None}
+
+
+def notes(archive: Archive, days: int) -> dict[str, str]:
+    """Return what verify mentions, and is no fault."""
+    ledger = Ledger(archive.storage)
+    return {verdict.path: verdict.note for day in days_of(days) for verdict in verify_day(ledger, PROVIDER, day) if verdict.note}
