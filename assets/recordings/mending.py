@@ -188,9 +188,9 @@ class Mender:
     def _made(self, event: Event) -> Made | str:
         """Make the next copy, or say why it is not asked for."""
         number, published = self._next_copy(event)
-        errand = Errand(
-            event.key, event.day, self.run_id, event.life.attempts, number=number, expected_seconds=event.expected_seconds
-        )
+        # A repair is no try to archive: the sidecar of the new copy counts as many as the ledger.
+        tries = event.life.attempts if published is not None else max(event.life.attempts - 1, 0)
+        errand = Errand(event.key, event.day, self.run_id, tries, number=number, expected_seconds=event.expected_seconds)
         provider = self.archive.provider(self.provider)
         copier = Copier(self.archive, provider, on_link=lambda: None)
         if published is not None:
