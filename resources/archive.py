@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from resources.transfer import MediaClient
 
 @dataclass(slots=True)
 class Archive:
-    """One archive, ready for use. Providers and the media client are opened when they are first asked for.
+    """One archive, ready for use from several threads. Providers and the media client are opened when they are first asked for.
 
     Attributes:
         settings: what the operator chose.
@@ -31,6 +32,7 @@ class Archive:
     on_recording: Callable[[str, str, int], None] | None = None
     _providers: dict[str, Provider] = field(default_factory=dict[str, Provider])
     _media: MediaClient | None = None
+    _opening: threading.Lock = field(default_factory=threading.Lock)
 
     def provider(self, name: str) -> Provider:
         """Return the live client of a provider.
@@ -39,23 +41,27 @@ class Archive:
             SettingsError: the provider is unknown, is off (no key), or one of its settings is wrong.
         """
         spec = provider_spec(name)
-        if name not in self._providers:
-            client = spec.build(self.settings, self.runtime)
-            if client is None:
-                msg = f"{name} is off: {spec.key_setting} is not set. Set it in the environment or in .env (see .env.example)."
-                raise SettingsError(msg)
-            self._providers[name] = client
-        return self._providers[name]
+        with self._opening:  # two clients of one provider would ask twice what its limits allow
+            if name not in self._providers:
+                client = spec.build(self.settings, self.runtime)
+                if client is None:
+                    msg = (
+                        f"{name} is off: {spec.key_setting} is not set. Set it in the environment or in .env (see .env.example)."
+                    )
+                    raise SettingsError(msg)
+                self._providers[name] = client
+            return self._providers[name]
 
     @property
     def media(self) -> MediaClient:
         """The client for media bytes; it never sees a provider's key."""
-        if self._media is None:
-            runtime = self.runtime
-            self._media = MediaClient.from_settings(
-                self.settings, now=runtime.now, sleep=runtime.sleep, monotonic=runtime.monotonic
-            )
-        return self._media
+        with self._opening:
+            if self._media is None:
+                runtime = self.runtime
+                self._media = MediaClient.from_settings(
+                    self.settings, now=runtime.now, sleep=runtime.sleep, monotonic=runtime.monotonic
+                )
+            return self._media
 
     def close(self) -> None:
         """Close all connections."""

@@ -1,6 +1,6 @@
 """The ``<provider>/fixity`` asset: a thin Dagster shell around :mod:`assets.recordings.fixity`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -35,12 +35,12 @@ def build_fixity_asset(spec: ProviderSpec, recordings: dg.AssetsDefinition) -> d
             )
         ],
     )
-    def fixity(context: dg.AssetExecutionContext, archive: ArchiveResource) -> dg.MaterializeResult[Any]:
+    def fixity(context: dg.AssetExecutionContext, archive: ArchiveResource) -> Iterator[dg.MaterializeResult[Any]]:
         hold_run(context)
         with clear_failures(), archive.opened() as opened:
             report = audit(opened, spec.name, context.run.run_id)
         context.log.info(summary(report))
-        return dg.MaterializeResult(metadata=metadata(report), check_results=[_verdict(report)])
+        yield dg.MaterializeResult(metadata=metadata(report), check_results=[_verdict(report)])
 
     return fixity
 
