@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from resources.clock import REAL_RUNTIME
 from resources.errors import SettingsError
-from resources.providers.protocol import Provider, ProviderSpec, Runtime
+from resources.providers.protocol import Provider, ProviderSpec, Runtime, TurnKeeper
 from resources.providers.registry import PROVIDERS
+from resources.providers.turns import StoredTurns
 from resources.settings import Settings, load_settings
 from resources.storage import ArchiveStorage, open_storage
 from resources.transfer import MediaClient
@@ -41,9 +42,9 @@ class Archive:
             SettingsError: the provider is unknown, is off (no key), or one of its settings is wrong.
         """
         spec = provider_spec(name)
-        with self._opening:  # two clients of one provider would ask twice what its limits allow
+        with self._opening:  # several threads may be the first to ask
             if name not in self._providers:
-                client = spec.build(self.settings, self.runtime)
+                client = spec.build(self.settings, self.client_runtime)
                 if client is None:
                     msg = (
                         f"{name} is off: {spec.key_setting} is not set. Set it in the environment or in .env (see .env.example)."
@@ -51,6 +52,16 @@ class Archive:
                     raise SettingsError(msg)
                 self._providers[name] = client
             return self._providers[name]
+
+    @property
+    def client_runtime(self) -> Runtime:
+        """The runtime of the providers' clients: with the turns that all runs on this root share."""
+        storage, runtime = self.storage, self.runtime
+
+        def turns(provider: str, rates: Sequence[tuple[int, float]], patience: float) -> TurnKeeper:
+            return StoredTurns(storage, provider, rates, runtime, patience)
+
+        return replace(runtime, turns=turns)
 
     @property
     def media(self) -> MediaClient:

@@ -18,13 +18,13 @@ _SHOWN = 200
 def build_fixity_asset(spec: ProviderSpec, recordings: dg.AssetsDefinition) -> dg.AssetsDefinition:
     """Return the audit asset of one provider.
 
-    It is in the provider's pool: an audit may fetch a recording again, and the provider's limits are those of one process.
+    It has a pool of its own, so that archiving never waits for it; what it asks of the provider counts with what all runs ask.
     """
 
     @dg.asset(
         key=[spec.name, "fixity"],
         deps=[recordings],
-        pool=spec.name,
+        pool=f"{spec.name}_fixity",
         group_name=spec.name,
         description=f"The audit of the {spec.title} recordings: a part of them is read back each day, all of them in a cycle.",
         check_specs=[

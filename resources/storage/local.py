@@ -46,6 +46,7 @@ class LocalStorage(ArchiveStorage):
         self._root = root
         self._disk = disk or SystemDisk()
         self._temporary = root / TEMPORARY
+        self._lasting: set[Path] = set()
 
     def describe(self) -> str:
         """Say where the archive is."""
@@ -133,17 +134,26 @@ class LocalStorage(ArchiveStorage):
             # A sweep was faster than the lock: take another name.
 
     def _make_folders(self, folder: Path) -> None:
-        """Make ``folder`` and its parents, and make their names last."""
-        missing: list[Path] = []
+        """Make ``folder`` and its parents, and make their names last.
+
+        A folder that is there may have been made by a process that died, or failed, before its name lasted. So this process
+        sees to the name of each folder itself, once.
+        """
+        if not self._disk.is_folder(folder):
+            self._lasting.clear()  # also where somebody has removed them meanwhile
+        unsure: list[Path] = []
         probe = folder
-        while not self._disk.is_folder(probe):
-            missing.append(probe)
+        while probe not in self._lasting and (probe.is_relative_to(self._root) or not self._disk.is_folder(probe)):
+            unsure.append(probe)
             probe = probe.parent
-        if not missing:
+        if not unsure:
             return
+        root_is_old = self._disk.is_folder(self._root)
         self._disk.make_folder(folder)
-        for made in missing:
-            self._disk.sync_folder(made.parent)
+        for made in unsure:
+            if made != self._root or not root_is_old:  # above an old root nothing is ours, and it may not even be readable
+                self._disk.sync_folder(made.parent)
+        self._lasting.update(unsure)
 
     def _settle(self, temporary: _Temporary, target: Path) -> None:
         """Make the bytes last, and the folder that will name them."""

@@ -60,7 +60,7 @@ def test_a_new_provider_gets_all_its_definitions(monkeypatch: pytest.MonkeyPatch
     nodes = {node.key: node for node in repository.asset_graph.asset_nodes}
     assert nodes.keys() == {*lanes, dg.AssetKey("catalog")}
     assert {key: node.pools for key, node in nodes.items()} == {
-        **{key: {name} for key, name in lanes.items()},
+        **{key: {f"{name}_fixity" if key.path[-1] == "fixity" else name} for key, name in lanes.items()},
         dg.AssetKey("catalog"): {"catalog"},
     }
     assert {key: node.group_name for key, node in nodes.items() if key in lanes} == lanes

@@ -1,4 +1,4 @@
-"""The audit in Dagster: a daily run in the provider's pool, a check that fails while a copy is lost, a table of findings."""
+"""The audit in Dagster: a daily run, a check that fails while a copy is lost, a table of findings."""
 
 from __future__ import annotations
 
