@@ -57,6 +57,7 @@ RECORDINGS = Table(
         "bytes": "its length",
         "sha256": "its SHA-256, lower-case hex",
         "content_type": "detected from its bytes",
+        "flaw": "what is doubtful about the copy, and a person should look at: duration, damaged, missing; NULL where nothing is",
         "last_outcome": "what the latest event said",
         "last_http_status": "the HTTP status of the latest answer, if one came",
     },

@@ -52,29 +52,48 @@ def kept_path(sidecar_path: str, data: bytes) -> str:
     return f"{stem}{_MARK}{hashlib.sha256(data).hexdigest()[:_DIGITS]}{names.SIDECAR_SUFFIX}"
 
 
-def beside(paths: Iterable[str], events: Iterable[Event], known: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield each path that nothing in the archive stands for now, with what it is.
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A path that nothing in the archive stands for now, and what it is.
+
+    Attributes:
+        path: relative to the archive root.
+        words: for people.
+        is_fault: True for a recording that no event speaks of: it was discovered before it was stored, so events are lost.
+    """
+
+    path: str
+    words: str
+    is_fault: bool = False
+
+
+def beside(paths: Iterable[str], events: Iterable[Event], known: Collection[str]) -> Iterator[Beside]:
+    """Yield what lies in a partition of recordings beside the copies that ledger and manifest stand for.
 
     Args:
         paths: of objects in a partition of recordings.
         events: the winning events of that partition.
         known: paths that ledger or manifest stand for.
     """
-    newest: dict[tuple[str, Leg], Event] = {}
-    for event in events:
-        if event.copy is not None:
-            key = event.key
-            newest[names.recording_folder(key.provider, event.day, key.execution_id), key.leg] = event
+    spoken_of = {
+        (names.recording_folder(event.key.provider, event.day, event.key.execution_id), event.key.leg): event for event in events
+    }
     for path in paths:
         if path in known:
             continue
         name = name_of(path)
-        event = newest.get((name.folder, name.leg)) if name is not None else None
+        event = spoken_of.get((name.folder, name.leg)) if name is not None else None
         if _MARK in path:
-            yield path, "evidence: a sidecar that was not as written; it was written again"
-        elif name is None or event is None or event.copy is None:
-            yield path, "the ledger does not know it: left by a killed run, which the next one adopts, or put there by somebody"
+            yield Beside(path, "evidence: a sidecar that was not as written; it was written again")
+        elif name is None:
+            yield Beside(path, "neither a recording nor a sidecar: put there by somebody")
+        elif event is None:
+            yield Beside(path, "no event speaks of this recording: run `recording-archive rebuild`", is_fault=True)
+        elif event.copy is None:
+            yield Beside(
+                path, f"the ledger does not know it yet: a run stores {event.key}, or was killed; the next one adopts it"
+            )
         elif name.number < event.copy.number:
-            yield path, f"evidence: kept beside the copy that replaced it, {event.copy.path}"
+            yield Beside(path, f"evidence: kept beside the copy that replaced it, {event.copy.path}")
         else:
-            yield path, f"the ledger does not know it: {event.key} has {event.copy.path}"
+            yield Beside(path, f"the ledger does not know it: {event.key} has {event.copy.path}")

@@ -19,14 +19,14 @@ from assets.executions.ingest import expected_recordings
 from assets.recordings import adoption, evidence, names
 from assets.recordings.discovery import discover
 from assets.recordings.errand import Errand
-from assets.recordings.events import Copy, Event, Flaw, from_rows, winners
+from assets.recordings.events import Copy, Event, Flaw, winners
 from assets.recordings.ledger import Compacted, EventBuffer, Ledger
 from assets.recordings.lifecycle import Fact, Outcome, Policy, transition
 from assets.recordings.manifest import accept_losses, publish_manifest, read_manifest
 from assets.recordings.readback import read_back
 from assets.recordings.sidecar import Sidecar, parse_sidecar
 from assets.recordings.trail import Trail, TrailFault
-from assets.recordings.verification import Verification
+from assets.recordings.verification import Verification, events_of
 from resources.archive import Archive
 from resources.errors import AlreadyStoredError, NotMediaError
 from resources.failpoints import Failpoint, reached
@@ -159,7 +159,9 @@ class _Rebuild:
         """Write the events of a partition that are lost, and return which event files are gone."""
         found = trail.check_day(self.spec.name, day, read_manifest(self.ledger, self.spec.name, day))
         gone = [fault for fault in found.faults if fault.is_removal]
-        events = winners(event for rows in found.rows.values() for event in from_rows(rows))
+        told, unread = events_of(found)
+        self.report.faults += unread.items()
+        events = winners(event for of_file in told.values() for event in of_file)
         if gone:
             for event in self._salvage(compacted.events_of(day), events):
                 events[event.key] = event

@@ -110,12 +110,17 @@ class Trail:
             found.faults += self._removed(path, "the manifest knows it", known[path])
         for path in sorted(path for path in self.folded - known.keys() - listed if path.startswith(place)):
             found.faults += self._removed(path, "the compacted state was made of it")
+        manifest_path = names.manifest_path(provider, day)
         for path in sorted(listed):
             file = read_event_file(path, self.ledger.storage.read(path))
             self._seen[path] = file.sha256
             found.rows[path] = file.genuine_rows
             if file.is_own and known.get(path, file.sha256) != file.sha256:
-                self._doubts[path] = _Doubt(file, names.manifest_path(provider, day), known[path])
+                self._doubts[path] = _Doubt(file, manifest_path, known[path])
+            elif file.is_own and manifest is not None and path not in known and path in self.folded:
+                # Whoever folds writes the manifests before.
+                words = f"the line of {path} is missing: `recording-archive rebuild` writes it again"
+                found.faults.append(TrailFault(manifest_path, words))
             elif not file.is_own:
                 found.faults.append(self._tell(_described(file)))
             if file.link is not None and file.link.path == path and file.link.previous:

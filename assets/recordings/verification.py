@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import date
@@ -15,7 +15,7 @@ from assets.recordings.manifest import is_event_file, read_manifest, recording_s
 from assets.recordings.readback import measure, read_back
 from assets.recordings.trail import DayTrail, Trail, TrailFault
 from resources.errors import StorageError
-from resources.model import RecordingKey
+from resources.model import Leg, RecordingKey
 
 _DAY = re.compile(r"/date=(\d{4}-\d\d-\d\d)/")
 
@@ -79,8 +79,8 @@ class Verification:
         trail = self._trail.check_day(provider, day, manifest)
         for fault in trail.faults:
             yield from _trail_verdicts(fault)
-        told, unread = _events_of(trail)
-        yield from unread
+        told, unread = events_of(trail)
+        yield from (Verdict(None, path, 0, words) for path, words in unread.items())
         compacted = self._compacted.events_of(day)
         # What was edited in the events or is gone from them may still stand in the compacted state, and the other way round.
         events = winners([*compacted, *(event for of_file in told.values() for event in of_file)])
@@ -88,10 +88,16 @@ class Verification:
         if not trail.faults and not unread:
             yield from self._compare_state(compacted, told)
         expected = recording_sums(events.values(), provider, day)
-        yield from self._compare_manifest(day, expected, manifest, events_in_doubt=bool(trail.faults))
+        late = {
+            (names.recording_folder(provider, day, event.key.execution_id), event.key.leg)
+            for path, of_file in told.items()
+            if self._is_newer(path, manifest)
+            for event in of_file
+        }
+        yield from self._compare_manifest(day, expected, manifest, late, events_in_doubt=bool(trail.faults))
         listed = (info.path for info in self.ledger.storage.list(f"{names.RECORDINGS}/{names.partition(provider, day)}"))
-        for path, words in evidence.beside(listed, events.values(), known=expected.keys() | (manifest or {}).keys()):
-            yield Verdict(None, path, 0, None, note=words)
+        for found in evidence.beside(listed, events.values(), known=expected.keys() | (manifest or {}).keys()):
+            yield Verdict(None, found.path, 0, *((found.words, None) if found.is_fault else (None, found.words)))
 
     def finish(self) -> Iterator[Verdict]:
         """Say what the event files say of each other across partitions."""
@@ -117,9 +123,20 @@ class Verification:
                 words = f"the compacted state of {key} is not what its events say: run `recording-archive rebuild`"
                 yield Verdict(key, self._compacted.path, 0, words)
 
+    def _is_newer(self, path: str, manifest: Mapping[str, str] | None) -> bool:
+        """Whether an event file came after the manifest, as while a run is at work; what was folded has come before."""
+        return manifest is not None and path not in manifest and path not in self._compacted.folded
+
     def _compare_manifest(
-        self, day: date, expected: Mapping[str, str], manifest: Mapping[str, str] | None, *, events_in_doubt: bool
+        self,
+        day: date,
+        expected: Mapping[str, str],
+        manifest: Mapping[str, str] | None,
+        late: Collection[tuple[str, Leg]],
+        *,
+        events_in_doubt: bool,
     ) -> Iterator[Verdict]:
+        """Compare the lines of recordings and sidecars; those of recordings with ``late`` events may be missing or old."""
         path = names.manifest_path(self.provider, day)
         if manifest is None:
             if expected:
@@ -130,7 +147,8 @@ class Verification:
             # Lines that the ledger does not know may be all that is left of what was edited away or removed.
             for stranger in sorted(found.keys() - expected.keys()):
                 yield from self._vouched(stranger, found.pop(stranger))
-        different = sorted(line for line in found.keys() | expected.keys() if found.get(line) != expected.get(line))
+        lines = sorted(line for line in found.keys() | expected.keys() if found.get(line) != expected.get(line))
+        different = [line for line in lines if (name := evidence.name_of(line)) is None or (name.folder, name.leg) not in late]
         if different:
             words = f"the manifest is not what the ledger says of {', '.join(different[:3])}{' ...' if different[3:] else ''}"
             yield Verdict(None, path, 0, f"{words}: `recording-archive rebuild` writes it again")
@@ -153,15 +171,15 @@ def verify_day(ledger: Ledger, provider: str, day: date) -> Iterator[Verdict]:
     yield from verification.finish()
 
 
-def _events_of(trail: DayTrail) -> tuple[dict[str, list[Event]], list[Verdict]]:
-    """Return the events of each file, and a verdict for each file that holds what this version cannot read."""
+def events_of(trail: DayTrail) -> tuple[dict[str, list[Event]], dict[str, str]]:
+    """Return the events of each file, and what is wrong with each file that holds what this version cannot read."""
     events: dict[str, list[Event]] = {}
-    unread: list[Verdict] = []
+    unread: dict[str, str] = {}
     for path, rows in trail.rows.items():
         try:
             events[path] = from_rows(rows)
         except (ValueError, TypeError, KeyError) as error:
-            unread.append(Verdict(None, path, 0, f"this event file holds what this version cannot read: {error}"))
+            unread[path] = f"this event file holds what this version cannot read: {error}"
     return events, unread
 
 

@@ -6,6 +6,7 @@ import io
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -403,3 +404,42 @@ def test_each_event_file_is_read_once(ledger: Ledger, monkeypatch: pytest.Monkey
     assert whole(ledger) == {}
     events = {path: count for path, count in read.items() if path.startswith("lake/recording_events/")}
     assert events == {relative(ledger, path): 1 for day in (DAY, NEXT) for path in files(ledger, day)}
+
+
+def test_a_removed_line_of_an_event_file_is_missed_after_a_fold(ledger: Ledger) -> None:
+    """Whoever folds writes the manifests before: a file that was folded and has no line lost it, and the manifest is named."""
+    path = of(ledger, "c")
+    place = manifest_place(ledger)
+    lines = place.read_text().splitlines(keepends=True)
+    place.write_text("".join(line for line in lines if path.name not in line))
+    assert whole(ledger) == {}
+    ledger.fold("feather")
+    ((named, (words,)),) = whole(ledger).items()
+    assert named == relative(ledger, place)
+    assert path.name in words
+
+
+def test_a_run_that_is_at_work_is_no_fault(ledger: Ledger) -> None:
+    """What was archived since the manifest was written is in no line of it yet."""
+    made = event("x", State.ARCHIVED, seq=2)
+    assert made.copy is not None
+    path = f"recordings/provider=feather/date={DAY}/x/main.mp4"
+    ledger.append([replace(made, copy=replace(made.copy, path=path))], NOW + timedelta(seconds=5))
+    assert [path for path in whole(ledger) if "manifest" in path] == []
+    ledger.fold("feather")
+    assert [path for path in whole(ledger) if "manifest" in path] == [relative(ledger, manifest_place(ledger))]
+
+
+def test_a_recording_that_no_event_speaks_of_is_named(ledger: Ledger) -> None:
+    """A recording is discovered before it is stored: without any event, its events are lost. One that is due is a note."""
+    for name in ("a", "stranger"):
+        ledger.storage.create(f"recordings/provider=feather/date={DAY}/{name}/main.mp4", b"x")
+    ledger.storage.create(f"recordings/provider=feather/date={DAY}/.DS_Store", b"x")
+    found = whole(ledger)
+    assert found == {
+        f"recordings/provider=feather/date={DAY}/stranger/main.mp4": [
+            "no event speaks of this recording: run `recording-archive rebuild`"
+        ]
+    }
+    noted = [verdict.path.rpartition("/")[2] for verdict in verify_day(ledger, "feather", DAY) if verdict.note]
+    assert noted == [".DS_Store", "main.mp4"]

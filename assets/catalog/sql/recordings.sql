@@ -13,6 +13,7 @@ SELECT
     bytes,
     sha256,
     content_type,
+    flaw,
     outcome AS last_outcome,
     http_status AS last_http_status
 FROM states
