@@ -116,14 +116,14 @@ def media_host() -> Iterator[str]:
         thread.join()
 
 
-def settings_of(root: Path, **more: str) -> dict[str, str]:
+def settings_of(root: Path | str, **more: str) -> dict[str, str]:
     """Return the environment of a command that works on the heap."""
     known = {"ARCHIVE_ROOT": str(root), "FEATHER_API_KEY": KEY, "MEDIA_ALLOW_PRIVATE": "true", "ARCHIVE_START_DATE": "2026-11-01"}
     return {**known, **more}
 
 
 @contextmanager
-def heap(root: Path, provider: StubProvider, runtime: Runtime = REAL_RUNTIME, **overrides: object) -> Iterator[Archive]:
+def heap(root: Path | str, provider: StubProvider, runtime: Runtime = REAL_RUNTIME, **overrides: object) -> Iterator[Archive]:
     """Yield an archive at ``root`` whose one provider is the stub."""
     chosen = {name.lower(): value for name, value in settings_of(root).items()}
     settings = load_settings(None, **(chosen | overrides))
