@@ -157,13 +157,14 @@ class _Rebuild:
 
     def _day(self, pool: ThreadPoolExecutor, day: date, trail: Trail, compacted: Compacted) -> list[TrailFault]:
         """Write the events of a partition that are lost, and return which event files are gone."""
-        found = trail.check_day(self.spec.name, day, read_manifest(self.ledger, self.spec.name, day))
+        states = compacted.events_of(day)
+        found = trail.check_day(self.spec.name, day, read_manifest(self.ledger, self.spec.name, day), states)
         gone = [fault for fault in found.faults if fault.is_removal]
         told, unread = events_of(found)
         self.report.faults += unread.items()
         events = winners(event for of_file in told.values() for event in of_file)
         if gone:
-            for event in self._salvage(compacted.events_of(day), events):
+            for event in self._salvage(states, events):
                 events[event.key] = event
         self._prove(pool, day, events)
         self._buffer.flush()

@@ -10,13 +10,14 @@ partition, is kept until the end: :meth:`Trail.finish`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 from assets.recordings import names
 from assets.recordings.chain import EventFile, read_event_file, sha256_of
+from assets.recordings.events import Event, from_rows
 from assets.recordings.ledger import Ledger
 from assets.recordings.manifest import is_event_file, read_losses
 from resources.errors import NotStoredError
@@ -91,7 +92,9 @@ class Trail:
     _losses: dict[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     _told: set[str] = field(default_factory=set[str])
 
-    def check_day(self, provider: str, day: date, manifest: Mapping[str, str] | None) -> DayTrail:
+    def check_day(
+        self, provider: str, day: date, manifest: Mapping[str, str] | None, compacted: Iterable[Event] = ()
+    ) -> DayTrail:
         """Compare the event files of a partition with what they say of themselves, and with the manifest.
 
         Args:
@@ -99,10 +102,12 @@ class Trail:
             day: which one.
             manifest: path to SHA-256 of the partition's stored manifest, or None where there is none. It has to be read
                 before, so that a file that is written meanwhile is none that was removed.
+            compacted: the partition's events of the compacted state: they tell which rows of a file were changed by a tool that
+                dropped what the writer says of them.
 
         A file that is newer than the manifest and is what its writer wrote is no fault: a run may be at work.
         """
-        found = DayTrail()
+        found, folded = DayTrail(), {event.event_id: event for event in compacted}
         known = {path: digest for path, digest in (manifest or {}).items() if is_event_file(path)}
         place = f"{names.events_folder(provider, day)}/"
         listed = set(self.ledger.event_files(provider, day))
@@ -122,7 +127,7 @@ class Trail:
                 words = f"the line of {path} is missing: `recording-archive rebuild` writes it again"
                 found.faults.append(TrailFault(manifest_path, words))
             elif not file.is_own:
-                found.faults.append(self._tell(_described(file)))
+                found.faults.append(self._tell(_described(file, folded)))
             if file.link is not None and file.link.path == path and file.link.previous:
                 self._claims[file.link.previous] = _Claim(file.link.previous_sha256, path)
         return found
@@ -168,13 +173,13 @@ def _settled(doubt: _Doubt, claim: _Claim | None) -> TrailFault:
     return _described(doubt.file)
 
 
-def _described(file: EventFile) -> TrailFault:
-    """Say what was done to a file that is not as its writer wrote it."""
+def _described(file: EventFile, folded: Mapping[str, Event] | None = None) -> TrailFault:
+    """Say what was done to a file that is not as its writer wrote it; ``folded`` holds compacted events by their id."""
     link = file.link
     if file.rows is None:
         return TrailFault(file.path, "this event file was damaged: it is not Parquet any more")
     if link is None:
-        return TrailFault(file.path, f"{_NOT_OURS}, or it was written again by another tool", file.rows)
+        return TrailFault(file.path, f"{_NOT_OURS}, or it was written again by another tool", _doubtful(file.rows, folded or {}))
     if link.path != file.path:
         return TrailFault(file.path, f"{_NOT_OURS}; it is a copy of {link.path}", file.rows)
     strange, lost = tuple(file.strange_rows), file.lost_rows
@@ -184,3 +189,17 @@ def _described(file: EventFile) -> TrailFault:
     if link.rows != file.digests:
         return TrailFault(file.path, "this event file was edited: its rows are those that were written, in another order")
     return TrailFault(file.path, "this event file was written again: its bytes are not those that were stored, its rows are")
+
+
+def _doubtful(rows: Sequence[Mapping[str, Any]], folded: Mapping[str, Event]) -> tuple[Mapping[str, Any], ...]:
+    """Return the rows of which the compacted state says something else; where there are none, those of which it says nothing."""
+    known = [(row, folded.get(str(row.get("event_id")))) for row in rows]
+    different = tuple(row for row, event in known if event is not None and not _is_event(row, event))
+    return different or tuple(row for row, event in known if event is None)
+
+
+def _is_event(row: Mapping[str, Any], event: Event) -> bool:
+    try:
+        return from_rows([row]) == [event]
+    except (ValueError, TypeError, KeyError):
+        return False

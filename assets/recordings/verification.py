@@ -76,12 +76,12 @@ class Verification:
     def check(self, day: date) -> Iterator[Verdict]:
         """Read back every archived copy of a partition, its sidecar, its manifest and its events."""
         provider, manifest = self.provider, read_manifest(self.ledger, self.provider, day)
-        trail = self._trail.check_day(provider, day, manifest)
+        compacted = self._compacted.events_of(day)
+        trail = self._trail.check_day(provider, day, manifest, compacted)
         for fault in trail.faults:
             yield from _trail_verdicts(fault)
         told, unread = events_of(trail)
         yield from (Verdict(None, path, 0, words) for path, words in unread.items())
-        compacted = self._compacted.events_of(day)
         # What was edited in the events or is gone from them may still stand in the compacted state, and the other way round.
         events = winners([*compacted, *(event for of_file in told.values() for event in of_file)])
         yield from self._copies(event for _, event in sorted(events.items()))

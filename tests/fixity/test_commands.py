@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +20,7 @@ from assets.recordings import names
 from assets.recordings.ledger import Ledger
 from resources.failpoints import VARIABLE, Failpoint
 from resources.storage import open_storage
-from tests.end_to_end.command import Ended, Operator
+from tests.end_to_end.command import Ended, Operator, program
 from tests.fixity.heap import PROVIDER, StubProvider, days_of, fill, flip, heap, names_of, settings_of
 
 pytestmark = pytest.mark.slow
@@ -199,3 +201,27 @@ def _state(operator: Operator) -> str:
         digest.update(str(path).encode())
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()
+
+
+def test_progress_is_shown_to_a_person_on_stderr(operator: Operator) -> None:
+    """Before a terminal ``verify`` says how far it is; its result alone goes to stdout. Nobody else sees a word of it."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(  # noqa: S603 -- our own command
+        [*program(), "verify", "--all"],
+        cwd=operator.folder,
+        env=operator.environment(TERM="xterm"),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    ) as process:
+        os.close(theirs)
+        told = b""
+        with suppress(OSError):  # Linux says so when the other end of a terminal is closed
+            while piece := os.read(ours, 65536):
+                told += piece
+        os.close(ours)
+        out = process.stdout.read() if process.stdout is not None else ""
+    assert process.returncode == 0
+    assert f"feather: {SOME} copies" in told.decode()
+    assert out.startswith(f"{SOME} copies")
+    assert len(out.splitlines()) == 1

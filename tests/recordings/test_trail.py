@@ -443,3 +443,14 @@ def test_a_recording_that_no_event_speaks_of_is_named(ledger: Ledger) -> None:
     }
     noted = [verdict.path.rpartition("/")[2] for verdict in verify_day(ledger, "feather", DAY) if verdict.note]
     assert noted == [".DS_Store", "main.mp4"]
+
+
+def test_the_row_that_another_tool_changed_is_told_by_the_compacted_state(ledger: Ledger) -> None:
+    """A tool that drops the writer's own words leaves the fold to tell which of the rows it changed."""
+    ledger.append([event(name, day=NEXT) for name in "pqr"], NOW + timedelta(seconds=9))
+    ledger.fold("feather")
+    path = of(ledger, "q", NEXT)
+    change(path, "attempts", 1, 7, keep_metadata=False)
+    ((named, (words,)),) = whole(ledger).items()
+    assert named == relative(ledger, path)
+    assert "feather/q/main" in words
