@@ -8,18 +8,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
 
+from assets.catalog.publication import publish
 from assets.recordings import fixity, mending, names
+from assets.recordings.archiving import archive_day
 from assets.recordings.events import Flaw
 from assets.recordings.fixity import AuditReport, audit, next_part, part_of, read_progress
 from assets.recordings.lifecycle import Outcome, State
 from assets.recordings.manifest import read_manifest
 from assets.recordings.readback import Reading, read_back
+from assets.recordings.rebuilding import rebuild
 from assets.recordings.sidecar import read_sidecar
 from resources.errors import SettingsError, StorageError
 from resources.failpoints import Failpoint, hooked
 from resources.model import Leg, RecordingKey
+from resources.providers.registry import PROVIDERS
 from tests.fixity.conftest import COUNT, DAYS, Heap
 from tests.fixity.heap import PROVIDER, archived, faults, flip, names_of, notes, place_of
 
@@ -376,3 +381,26 @@ def test_the_catalog_says_when_it_was_archived_and_not_when_it_was_found_bad(fil
     assert event.copy is not None
     assert known.at > event.at
     assert known.copy.archived_at == event.copy.archived_at is not None
+    publish(filled.archive.storage, PROVIDERS.values(), filled.archive.runtime.now())
+    catalog = filled.archive.storage.local_path("archive.duckdb")
+    with duckdb.connect(str(catalog), read_only=True) as connection:
+        sql = "SELECT archived_at, flaw, last_outcome FROM recordings WHERE flaw IS NOT NULL"
+        assert connection.execute(sql).fetchall() == [(event.copy.archived_at, "missing", "damaged")]
+
+
+def test_a_damaged_copy_without_an_event_is_not_adopted(filled: Heap) -> None:
+    """Where the event is lost and the bytes are not those of the sidecar, a run declares nothing archived, and says what to do."""
+    event = archived(filled.archive, DAYS)["call-000006"]
+    flip(place_of(filled.archive, event))
+    later = filled.ledger.event_files(PROVIDER, event.day)[1:]
+    states = [info.path for info in filled.archive.storage.list(names.STATES)]
+    for path in [*later, *states]:
+        filled.archive.storage.delete(path)
+    report = archive_day(filled.archive, PROVIDER, event.day, "again")
+    assert report.states[State.ARCHIVED] == COUNT // DAYS - 1
+    (fault,) = report.faults
+    assert "recording-archive rebuild" in fault.detail
+    assert filled.provider.asked == []
+    assert rebuild(filled.archive, PROVIDERS[PROVIDER]).needs_a_person
+    assert len(run(filled).mended) == 1
+    assert archived(filled.archive, DAYS)["call-000006"].outcome is Outcome.REPAIRED
