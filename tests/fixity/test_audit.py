@@ -389,7 +389,7 @@ def test_the_catalog_says_when_it_was_archived_and_not_when_it_was_found_bad(fil
 
 
 def test_a_damaged_copy_without_an_event_is_not_adopted(filled: Heap) -> None:
-    """Where the event is lost and the bytes are not those of the sidecar, a run declares nothing archived, and says what to do."""
+    """Without its event, and with other bytes than its sidecar says, nothing is declared archived; the run says what to do."""
     event = archived(filled.archive, DAYS)["call-000006"]
     flip(place_of(filled.archive, event))
     later = filled.ledger.event_files(PROVIDER, event.day)[1:]
