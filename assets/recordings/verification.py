@@ -70,7 +70,7 @@ class Verification:
         found = self._compacted.days | set(self.ledger.days(self.provider))
         for tree in (names.MANIFESTS, names.RECORDINGS):
             listed = self.ledger.storage.list(f"{tree}/provider={self.provider}")
-            found |= {date.fromisoformat(match.group(1)) for info in listed if (match := _DAY.search(info.path))}
+            found |= {day for info in listed if (day := _day_in(info.path)) is not None}
         return sorted(found)
 
     def check(self, day: date) -> Iterator[Verdict]:
@@ -181,6 +181,15 @@ def events_of(trail: DayTrail) -> tuple[dict[str, list[Event]], dict[str, str]]:
         except (ValueError, TypeError, KeyError) as error:
             unread[path] = f"this event file holds what this version cannot read: {error}"
     return events, unread
+
+
+def _day_in(path: str) -> date | None:
+    """Return the partition of a path; None for a folder that is none, which somebody else may have made."""
+    found = _DAY.search(path)
+    try:
+        return date.fromisoformat(found.group(1)) if found is not None else None
+    except ValueError:
+        return None
 
 
 def _trail_verdicts(fault: TrailFault) -> Iterator[Verdict]:

@@ -435,6 +435,7 @@ def test_a_recording_that_no_event_speaks_of_is_named(ledger: Ledger) -> None:
     for name in ("a", "stranger"):
         ledger.storage.create(f"recordings/provider=feather/date={DAY}/{name}/main.mp4", b"x")
     ledger.storage.create(f"recordings/provider=feather/date={DAY}/.DS_Store", b"x")
+    ledger.storage.create("recordings/provider=feather/date=2026-13-32/stray", b"x")
     found = whole(ledger)
     assert found == {
         f"recordings/provider=feather/date={DAY}/stranger/main.mp4": [
