@@ -15,7 +15,7 @@ from datetime import date
 from http import HTTPStatus
 from uuid import uuid4
 
-from assets.recordings import evidence, names
+from assets.recordings import adoption, evidence, names
 from assets.recordings.copying import Copier, Made
 from assets.recordings.errand import Errand
 from assets.recordings.events import Copy, Event, Flaw
@@ -117,6 +117,9 @@ class Mender:
             return self._put_back(event, finding) if event.flaw in LOST else finding
         if reading.flaw is not None and event.flaw is not reading.flaw:
             event = self._record(event, Outcome.DAMAGED, reading.words, flaw=reading.flaw)
+        if reading.flaw is not None and self._is_too_much:
+            # With a whole disk gone there is no time to look each one up.
+            return replace(finding, remedy=f"not fetched again: {self._too_much}")
         known = self.ledger.read_day(self.provider, event.day).get(event.key, event)
         if known.copy is not None and known.copy != copy:
             # Another audit, or a run, was faster: what it made is what counts.
@@ -191,22 +194,30 @@ class Mender:
         # A repair is no try to archive: the sidecar of the new copy counts as many as the ledger.
         tries = event.life.attempts if published is not None else max(event.life.attempts - 1, 0)
         errand = Errand(event.key, event.day, self.run_id, tries, number=number, expected_seconds=event.expected_seconds)
-        provider = self.archive.provider(self.provider)
-        copier = Copier(self.archive, provider, on_link=lambda: None)
         if published is not None:
-            return copier.adopt(errand, published)
+            storage, now = self.archive.storage, self.archive.runtime.now()
+            return Made(adoption.adopt(storage, errand, published, now), adopted=True)
+        copier = Copier(self.archive, self.archive.provider(self.provider), on_link=lambda: None)
         with self._lock:
             if self._stop is not None:
                 return self._stop
             if self.is_over():
                 return "the time of this run was over; the next audit comes back to it"
-            if self._fetched >= self.archive.settings.fixity_max_repairs:
-                return f"{self._fetched} others were fetched in this run (FIXITY_MAX_REPAIRS); look at the storage first"
+            if self._is_too_much:
+                return self._too_much
             self._fetched += 1
         self.flush()  # what comes now may take long, and be killed
         reached(Failpoint.DAMAGE_NOTED)
         patience = Patience.from_settings(self.archive.settings, self.archive.runtime.sleep)
         return patience.call(lambda: copier.make(errand))
+
+    @property
+    def _is_too_much(self) -> bool:
+        return self._fetched >= self.archive.settings.fixity_max_repairs
+
+    @property
+    def _too_much(self) -> str:
+        return f"{self._fetched} others were fetched in this run (FIXITY_MAX_REPAIRS); look at the storage first"
 
     def _next_copy(self, event: Event) -> tuple[int, str | None]:
         """Return the number of the next copy, and its path where a killed repair has published it already.
