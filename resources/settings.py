@@ -75,6 +75,12 @@ class Settings(BaseSettings):
     transient_retries: int = Field(default=4, ge=0)
     transient_budget_seconds: float = Field(default=120.0, ge=0)
 
+    # -- the audit of what is archived
+    fixity_cycle_days: int = Field(default=30, ge=1)
+    fixity_schedule_cron: str = "40 3 * * *"
+    fixity_max_seconds: float = Field(default=1800.0, gt=0)
+    fixity_max_repairs: int = Field(default=100, ge=0)
+
     # -- automation
     archive_schedule_cron: str = "15 * * * *"
     archive_sensor_interval_seconds: int = Field(default=60, ge=1)
@@ -109,7 +115,7 @@ class Settings(BaseSettings):
             raise ValueError(msg) from None
         return value
 
-    @field_validator("archive_schedule_cron")
+    @field_validator("archive_schedule_cron", "fixity_schedule_cron")
     @classmethod
     def _is_a_cron_line(cls, value: str) -> str:
         if not _CRON.fullmatch(value.strip()):

@@ -75,12 +75,22 @@ class Outcome(StrEnum):
     """An audit found that the copy is missing, or is not what was stored."""
     REPAIRED = "repaired"
     """It was fetched again, and stands beside the damaged copy."""
+    RESTORED = "restored"
+    """What an audit had found wrong is right without a new copy: the sidecar was written again, or somebody put the copy back."""
     REBUILT = "rebuilt"
     """Its events were lost; its sidecar says that it is archived."""
 
 
 NOT_ATTEMPTS = frozenset(
-    {Outcome.DISCOVERED, Outcome.ENDED, Outcome.DESCRIBED, Outcome.REQUEUED, Outcome.DAMAGED, Outcome.REBUILT}
+    {
+        Outcome.DISCOVERED,
+        Outcome.ENDED,
+        Outcome.DESCRIBED,
+        Outcome.REQUEUED,
+        Outcome.DAMAGED,
+        Outcome.RESTORED,
+        Outcome.REBUILT,
+    }
 )
 """Facts about the execution or the copy, or an order; every other outcome is a try to archive."""
 

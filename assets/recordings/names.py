@@ -12,8 +12,11 @@ RECORDINGS = "recordings"
 QUARANTINE = "quarantine"
 MANIFESTS = "manifests"
 MANIFEST_NAME = "manifest-sha256.txt"
+LOSSES_NAME = "lost-events-sha256.txt"
+"""Beside a manifest: its lines of event files whose loss was accepted (``recording-archive rebuild --accept-losses``)."""
 EVENTS = "lake/recording_events"
 STATES = "lake/recordings"
+AUDITS = "lake/audits"
 SIDECAR_SUFFIX = ".json"
 
 # Names that every filesystem and object store keeps apart, also the case-insensitive ones of macOS and Windows.
@@ -80,3 +83,8 @@ def manifest_path(provider: str, day: date) -> str:
 def events_folder(provider: str, day: date) -> str:
     """Return the folder of a partition's event files."""
     return f"{EVENTS}/{partition(provider, day)}"
+
+
+def audit_path(provider: str) -> str:
+    """Return where an audit says how far it has come."""
+    return f"{AUDITS}/provider={provider}.json"

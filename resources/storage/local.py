@@ -270,6 +270,7 @@ class LocalStorage(ArchiveStorage):
         place = self._place(folder)
         with storage_faults(self.url, f"read {folder}"):
             if self._disk.is_folder(place):
+                self._make_folders(place)
                 self._disk.sync_folder(place)
 
     def sweep(self, alive: Alive | None = None) -> int:  # noqa: ARG002 - the lock knows better than a process id
