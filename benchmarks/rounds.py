@@ -46,7 +46,7 @@ class Clock:
 
     def __init__(self, start: datetime, moved: Moved | None = None) -> None:
         self._start = start
-        self._moved = moved or Seconds()
+        self._moved = Seconds() if moved is None else moved  # a shared number of 0 is false
         self._turn = threading.Lock()
 
     def now(self) -> datetime:
@@ -91,23 +91,24 @@ class Rounds:
         self._ledger = Ledger(self.archive.storage)
 
     def run(self, finished: Callable[[], bool], most: int) -> None:
-        """Do rounds until ``finished``, or ``most`` of them."""
+        """Do rounds until ``finished``, or ``most`` of them; then publish what became of it."""
         while self.done < most:
             self.one()
             if finished():
-                return
+                break
             self._wait()
+        publish(self.archive.storage, PROVIDERS.values(), self.clock.now())
 
     def one(self) -> None:
-        """Do what is owed now: the tick of the schedules if it is time, then the retry sensors, then the catalog's."""
+        """Do what is owed now: the ticks of the schedules if it is time, with a publication, then those of the retry sensors."""
         now = self.clock.now()
         if self._next_tick is None or now >= self._next_tick:
             self._next_tick = now + SCHEDULE_PAUSE
             for name in PROVIDERS:
                 self._tick(name, now)
+            publish(self.archive.storage, PROVIDERS.values(), self.clock.now())
         for name in PROVIDERS:
             self._retry(name)
-        publish(self.archive.storage, PROVIDERS.values(), self.clock.now())
         self.done += 1
 
     def _tick(self, name: str, now: datetime) -> None:
