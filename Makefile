@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Set-up never reads an environment that happens to be active.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help demo ui test check bench clean lock
+.PHONY: help demo ui test check bench chaos clean lock
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ check: $(VENV)/.dev ## lint, format, types, floors, dead code, dependencies
 
 bench: $(VENV)/.dev ## the transfer beside its peer, interleaved; writes docs/performance.md
 	@$(BIN)/python -m benchmarks.transfer
+
+chaos: $(VENV)/.dev ## archive 10,000 recordings while a fifth of all calls fails; writes docs/reliability.md
+	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 clean: ## remove the demo, the environment and the caches; keeps .env, the archive and Dagster's history
 	rm -rf demo $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache .tmp_dagster_home_*

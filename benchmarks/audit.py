@@ -36,8 +36,12 @@ def states_of(ledger: Ledger) -> dict[RecordingKey, str]:
 
 def unsettled(ledger: Ledger, truth: Iterable[Row]) -> list[Row]:
     """Return the recordings to which something may still happen: not those that ended, or wait for what never comes."""
+    coming = {key_of(row): row for row in truth if PENDING not in row["final_states"]}
+    waiting = [coming[key] for name in PROVIDERS for key in ledger.read_open(name) if key in coming]
+    if waiting:  # the open ones are read in no time, all of them are not
+        return waiting
     states = states_of(ledger)
-    return [row for row in truth if states.get(key_of(row)) not in ENDED and PENDING not in row["final_states"]]
+    return [row for key, row in coming.items() if states.get(key) not in ENDED]
 
 
 def differences(ledger: Ledger, root: Path, truth: Iterable[Row]) -> list[str]:

@@ -136,8 +136,11 @@ class Rounds:
 
     def _retry(self, name: str) -> None:
         queue = queue_of(self._ledger.read_open(name).values(), self.clock.now())
-        for span in fair_choice(ranges_of(queue.due), queue.due, self.archive.settings.archive_sensor_max_runs):
+        chosen = fair_choice(ranges_of(queue.due), queue.due, self.archive.settings.archive_sensor_max_runs)
+        for span in chosen:
             self._archive(name, span)
+        if chosen:
+            self._ledger.fold(name)  # as the catalog's sensor does after every run, with a publication that takes longer
 
     def _archive(self, name: str, span: DayRange) -> None:
         run_id, memory = uuid4().hex, RunMemory()

@@ -59,8 +59,8 @@ BODILY = (Way.CUT, Way.CHUNKED_CUT, Way.ENDED_EARLY)
 API_WAYS = (*STATUSES, Way.HTML, Way.RESET, *BODILY)
 MEDIA_WAYS = (*API_WAYS, Way.STALL)
 CONTINUATION_WAYS = (*MEDIA_WAYS, Way.OTHER_BYTES, Way.WHOLE)
-_WEIGHTS = {Way.STALL: 0.1}
-"""A stall is rare, because it takes real time."""
+WEIGHTS: dict[Way, float] = {Way.STALL: 0.1}
+"""How likely a way is beside the others, where it is not 1: a stall is rare, because it takes real time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Chaos:
         if rng.random() >= share:
             return None
         choice = tuple(ways)
-        way = rng.choices(choice, [_WEIGHTS.get(way, 1.0) for way in choice])[0]
+        way = rng.choices(choice, [WEIGHTS.get(way, 1.0) for way in choice])[0]
         counts.failed[party, way] += 1
         return Fate(way, rng.random(), rng.randint(*RETRY_AFTER_SECONDS))
 

@@ -235,7 +235,7 @@ class AsteroidClient(ApiProvider):
         raise UnexpectedAnswerError(subject, f"the list of executions did not end after {PAGES_MAX} pages")
 
     def _list(self, params: Mapping[str, str]) -> _ListPage:
-        return self._api.get(("executions",), _LIST_ANSWERS, Subject(NAME), params=params).json(_ListPage)
+        return self._api.get(("executions",), _LIST_ANSWERS, Subject(NAME), params=params).page(_ListPage)
 
     def _list_params(self, window: Window, number: int) -> dict[str, str]:
         params = {

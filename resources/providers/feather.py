@@ -215,7 +215,7 @@ class FeatherClient(ApiProvider):
 
     def _list(self, cursor: str | None) -> _ListPage:
         params = {"limit": str(PAGE_SIZE)} | ({"cursor": cursor} if cursor is not None else {})
-        return self._api.get(CALLS_PATH, _LIST_ANSWERS, Subject(NAME), params=params).json(_ListPage)
+        return self._api.get(CALLS_PATH, _LIST_ANSWERS, Subject(NAME), params=params).page(_ListPage)
 
     def get(self, execution_id: str) -> ExecutionRecord:
         """Return one call."""
