@@ -1,4 +1,4 @@
-"""An archive on local disk compared with what the sandbox says, without the code that is on trial wherever bytes are concerned."""
+"""An archive on local disk compared with what the sandbox says; bytes are compared without the code that is on trial."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def _differences_of(event: Event | None, row: Row) -> Iterator[str]:
     state = event.life.state.value
     accepted = {*row["final_states"]} | (WAITING if PENDING in row["final_states"] else set[str]())
     if state not in accepted:
-        yield f"is {state} after {event.life.attempts} attempts ({event.outcome}: {event.detail}), and should be {sorted(accepted)}"
+        why = f"{event.life.attempts} attempts, {event.outcome}: {event.detail}"
+        yield f"is {state} ({why}), and should be {sorted(accepted)}"
     if state == ARCHIVED and (event.copy is None or event.copy.sha256 != row["sha256"] or event.copy.bytes != row["length"]):
         yield f"is archived as other bytes than it has: {event.copy}"
 

@@ -254,7 +254,6 @@ class _Transfer:
             if bytes_per_second:
                 await asyncio.sleep(len(part) / bytes_per_second)
 
-
     async def _break_off(self, gone: asyncio.Task[None]) -> None:
         """End a body that is not whole, in the way that was chosen for it."""
         way = self.fate.way if self.fate else Way.CUT

@@ -121,23 +121,6 @@ class Reply:
             what = f"the body is not the JSON that was expected ({reason})"
             raise self.unexpected(what) from None
 
-    def page(self, shape: type[Shape]) -> Shape:
-        """Return the body of one page of a list decoded as ``shape``.
-
-        A page that is no JSON at all (an error page with status 200, a body that ended early) is a fault that may pass: a walk of
-        many pages, which begins again from the first one, is not worth giving up for it.
-
-        Raises:
-            TransientError: it is not JSON; names the base URL's setting.
-            UnexpectedAnswerError: it is JSON, and not of that shape.
-        """
-        try:
-            msgspec.json.decode(self.body, type=msgspec.Raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            garbled = self.unexpected("the page is not JSON")
-            raise TransientError(self.subject, garbled.detail, http_status=self.status) from None
-        return self.json(shape)
-
     def unexpected(self, what: str) -> UnexpectedAnswerError:
         """Return the error for an answer of a good status that cannot be used."""
         return UnexpectedAnswerError(

@@ -202,7 +202,7 @@ class FeatherClient(ApiProvider):
         walk = _Walk(window)
         cursor: str | None = None
         while True:
-            answer = self._patience.call(partial(self._list, cursor))
+            answer = self._next_page(partial(self._list, cursor), begun=cursor is not None)
             page = walk.add(read_items(answer.agent_calls or (), f"page {len(walk.cursors) + 1}"))
             if page.records or page.problems:
                 yield page
@@ -215,7 +215,7 @@ class FeatherClient(ApiProvider):
 
     def _list(self, cursor: str | None) -> _ListPage:
         params = {"limit": str(PAGE_SIZE)} | ({"cursor": cursor} if cursor is not None else {})
-        return self._api.get(CALLS_PATH, _LIST_ANSWERS, Subject(NAME), params=params).page(_ListPage)
+        return self._api.get(CALLS_PATH, _LIST_ANSWERS, Subject(NAME), params=params).json(_ListPage)
 
     def get(self, execution_id: str) -> ExecutionRecord:
         """Return one call."""
