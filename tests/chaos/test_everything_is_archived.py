@@ -24,15 +24,15 @@ OTHER_BYTES = "is archived as other bytes than it has"
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_nothing_is_lost_while_a_fifth_of_all_calls_fails(trial: MakeTrial, seed: int) -> None:
-    """Every recording ends as the truth says, with its hash; the calls of every party failed, in all the ways that it knows."""
+    """Every recording ends as the truth says, with its hash; a fifth of all calls failed, in all the ways that there are."""
     run = trial(WorldOptions(seed=seed, recordings=RECORDINGS, megabytes=5, anchor=ANCHOR), f"chaos=0.2/{seed}")
     assert run.run() == []
     requests = run.sandbox.requests()
     calls, failed = totals(requests)
     assert 0.15 < sum(failed.values()) / calls < 0.25
     assert set(chaos.API_WAYS) <= failed.keys()
-    for party, counts in requests["chaos"].items():  # type: ignore[attr-defined]
-        assert len(counts["failed"]) >= LEAST_WAYS, party
+    assert requests["chaos"].keys() == {"asteroid", "feather", "kataven", "media"}  # type: ignore[attr-defined]
+    assert len(requests["chaos"]["media"]["failed"]) >= LEAST_WAYS  # type: ignore[index]
 
 
 def test_a_world_without_chaos_needs_one_call_of_each_kind(trial: MakeTrial) -> None:
