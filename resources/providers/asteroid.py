@@ -222,7 +222,7 @@ class AsteroidClient(ApiProvider):
         subject = Subject(NAME)
         for number in range(1, PAGES_MAX + 1):
             params = self._list_params(window, number)
-            answer = self._patience.call(partial(self._list, params))
+            answer = self._next_page(partial(self._list, params), begun=number > 1)
             items = answer.items or []
             listing = read_items(items, f"page {number}")
             total = answer.total if isinstance(answer.total, int) else None

@@ -202,7 +202,7 @@ class FeatherClient(ApiProvider):
         walk = _Walk(window)
         cursor: str | None = None
         while True:
-            answer = self._patience.call(partial(self._list, cursor))
+            answer = self._next_page(partial(self._list, cursor), begun=cursor is not None)
             page = walk.add(read_items(answer.agent_calls or (), f"page {len(walk.cursors) + 1}"))
             if page.records or page.problems:
                 yield page
