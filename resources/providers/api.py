@@ -7,12 +7,14 @@ redirect but forwards a key in a header of another name (measured; ``docs/archit
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -55,6 +57,9 @@ _ENCODINGS = frozenset({"", "identity", "gzip"})
 _KEY_FAULTS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _SERVER_FAULTS = range(500, 600)
 _REDIRECTIONS = range(300, 400)
+_AUTHORITY = re.compile(r"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_BASE_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/%-]*")
+_CLIMBS = frozenset({".", ".."})
 
 Shape = TypeVar("Shape")
 
@@ -153,6 +158,7 @@ class ApiClient:
             },
             follow_redirects=False,
             trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # the key says who asks; nothing else is kept
             timeout=TIMEOUTS,
             limits=CONNECTIONS,
             verify=_trusted_authorities(),
@@ -316,12 +322,14 @@ def checked_base_url(url: str, setting: str) -> str:
         parts = urlsplit(text)
         good = (
             parts.scheme in ("http", "https")
-            and bool(parts.hostname)
-            and not (parts.query or parts.fragment or parts.username or parts.password)
+            and _AUTHORITY.fullmatch(parts.netloc.lower())
+            is not None  # parsers disagree about all others: where would the key go?
             and (parts.port is None or parts.port > 0)
+            and _BASE_PATH.fullmatch(parts.path) is not None
+            and not _CLIMBS.intersection(parts.path.split("/"))
+            and not set("?#\\").intersection(text)
             and text.isascii()
             and text.isprintable()
-            and " " not in text
         )
     except ValueError:
         good = False
