@@ -22,7 +22,7 @@ from pipelines.cli.run import run
 from pipelines.cli.status import status
 from pipelines.cli.verify import verify
 from resources.errors import ArchiveError, SettingsError
-from resources.redaction import RedactingFilter, redact
+from resources.redaction import guard_process, redact
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,9 +41,8 @@ def main() -> NoReturn:
     The process ends without the interpreter's own tear-down. A native thread that lets go of a Python object meanwhile aborts it
     ("terminate called without an active exception", 3 of 32 good runs on a busy machine), and the exit code is lost.
     """
-    handler = logging.StreamHandler()
-    handler.addFilter(RedactingFilter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(levelname)s %(name)s: %(message)s")
+    guard_process()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     code = _exit_code()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # who reads it may be gone
