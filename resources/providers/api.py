@@ -6,6 +6,7 @@ redirect but forwards a key in a header of another name (measured; ``docs/archit
 
 from __future__ import annotations
 
+import codecs
 import logging
 import re
 import ssl
@@ -119,7 +120,7 @@ class Reply:
             UnexpectedAnswerError: it is not JSON, or not of that shape; names the base URL's setting.
         """
         try:
-            return msgspec.json.decode(self.body, type=shape)
+            return msgspec.json.decode(self.body.removeprefix(codecs.BOM_UTF8), type=shape)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
             # The fault's own text holds positions and types, never content, except for a codec error's.
             reason = "not UTF-8" if isinstance(fault, UnicodeDecodeError) else str(fault)

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import uuid
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
 
-from resources.errors import AlreadyStoredError
+from resources.errors import AlreadyStoredError, StorageError
 from resources.storage.archive import Alive, ArchiveStorage, FileSystem, ObjectInfo
 from resources.storage.faults import storage_faults
 from resources.storage.paths import TEMPORARY, checked_path, checked_prefix
@@ -32,6 +33,7 @@ _FILE_MODE = 0o666  # as open() does: the umask decides
 _CREATE_LOCK = "create.lock"
 # File systems that cannot link at all (exFAT, some FUSE and SMB mounts) say one of these.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+_OURS = frozenset({stat.S_IFREG, stat.S_IFDIR})
 # flock on a file system without locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
@@ -63,6 +65,14 @@ def _make_folders(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:
         _sync_folder(made.parent)
+
+
+def _kind_of(place: Path) -> int | None:
+    """Return the kind of what lies at ``place`` itself (``stat.S_IFREG``, ...), or None where nothing does."""
+    try:
+        return stat.S_IFMT(place.lstat().st_mode)
+    except OSError:  # nothing there; or what is asked for next says why not
+        return None
 
 
 class _Lock(Enum):
@@ -112,8 +122,25 @@ class LocalStorage(ArchiveStorage):
         return self._root / checked_path(path) if path else self._root
 
     def _place(self, path: str) -> Path:
-        """Return an object's file; unlike :meth:`local_path`, never the root."""
-        return self._root / checked_path(path)
+        """Return an object's file; unlike :meth:`local_path`, never the root.
+
+        Raises:
+            StorageError: a part of the path is a symbolic link, or the file is a pipe or a device.
+        """
+        place = self._root
+        for segment in checked_path(path).split("/"):
+            place /= segment
+            kind = _kind_of(place)
+            if kind is None:
+                break
+            if kind not in _OURS:
+                relative = place.relative_to(self._root)
+                msg = (
+                    f"{self.url}: {relative} is a symbolic link, a pipe or a device; none is followed inside an archive. "
+                    "Put what it leads to in its place, or mount it there."
+                )
+                raise StorageError(msg)
+        return self._root / path
 
     # -- reading
 
@@ -127,9 +154,16 @@ class LocalStorage(ArchiveStorage):
         with storage_faults(self.url, f"open {path}", reading=True):
             return self._place(path).open("rb")
 
+    def info(self, path: str) -> ObjectInfo:
+        """Return size and time of an object."""
+        self._place(path)
+        return super().info(path)
+
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield all objects below ``prefix``, a folder at a time."""
         folder = checked_prefix(prefix)
+        if folder:
+            self._place(folder)
         with storage_faults(self.url, f"list {folder or 'the root'}"):
             yield from self._walk(self.local_path(folder), f"{folder}/" if folder else "")
 
@@ -137,7 +171,8 @@ class LocalStorage(ArchiveStorage):
         try:
             with os.scandir(folder) as found:
                 # A folder sorts as its paths do: with the slash behind its name.
-                entries = sorted((f"{entry.name}/" if entry.is_dir() else entry.name, entry) for entry in found)
+                ours = [entry for entry in found if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)]
+                entries = sorted((f"{entry.name}/" if entry.is_dir() else entry.name, entry) for entry in ours)
         except (FileNotFoundError, NotADirectoryError):
             return
         for name, entry in entries:
@@ -167,7 +202,14 @@ class LocalStorage(ArchiveStorage):
             with contextlib.suppress(OSError):  # a full disk fails the flush of what is thrown away
                 temporary.file.close()
 
+    def _check_temporary(self) -> None:
+        """Refuse a ``.tmp`` that leads elsewhere: what lies there is swept."""
+        if self._temporary.is_symlink():
+            msg = f"{self.url}: {TEMPORARY} is a symbolic link; remove it, so that a folder can be made in its place."
+            raise StorageError(msg)
+
     def _claim(self) -> _Temporary:
+        self._check_temporary()
         _make_folders(self._temporary)
         while True:
             path = self._temporary / f"{os.getpid()}-{uuid.uuid4().hex}"
@@ -270,6 +312,7 @@ class LocalStorage(ArchiveStorage):
         """Remove the temporary files whose lock nobody holds; ``alive`` is not needed."""
         removed = 0
         with storage_faults(self.url, f"sweep {TEMPORARY}"):
+            self._check_temporary()
             if not self._temporary.is_dir():
                 return 0
             for path in sorted(self._temporary.iterdir()):
