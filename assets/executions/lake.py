@@ -188,10 +188,10 @@ def _read(storage: ArchiveStorage, file: _File) -> pa.Table:
     try:
         table = pq.ParquetFile(pa.BufferReader(data)).read()
         table.select(_IDENTITY).cast(_IDENTITY_SCHEMA).validate(full=True)
-        return table
     except (pa.ArrowException, OSError, KeyError) as error:
         msg = f"{file.path} is damaged ({type(error).__name__}): remove it, and read that day again"
         raise StorageError(msg) from None
+    return table
 
 
 def rows_of(table: pa.Table) -> dict[str, Row]:

@@ -16,13 +16,13 @@ import click
 
 from pipelines.cli.demo import demo
 from pipelines.cli.doctor import doctor
-from pipelines.cli.output import EXIT_FAILED, EXIT_SETTINGS
+from pipelines.cli.output import EXIT_FAILED, EXIT_SETTINGS, say
 from pipelines.cli.query import query
 from pipelines.cli.run import run
 from pipelines.cli.status import status
 from pipelines.cli.verify import verify
 from resources.errors import ArchiveError, SettingsError
-from resources.redaction import guard_process, redact
+from resources.redaction import guard_process
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,10 +54,10 @@ def _exit_code() -> int:
     try:
         cli(standalone_mode=True)
     except SettingsError as error:
-        click.echo(f"error: {redact(str(error))}", err=True)
+        say(f"error: {error}", err=True)
         return EXIT_SETTINGS
     except ArchiveError as error:
-        click.echo(f"error: {redact(str(error))}", err=True)
+        say(f"error: {error}", err=True)
         return EXIT_FAILED
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)

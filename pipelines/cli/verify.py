@@ -8,7 +8,7 @@ import click
 
 from assets.recordings.ledger import Ledger
 from assets.recordings.verification import Verdict, verify_day
-from pipelines.cli.output import EXIT_NEEDS_A_PERSON, UTC_DAY, megabytes, print_json, require_archive
+from pipelines.cli.output import EXIT_NEEDS_A_PERSON, UTC_DAY, megabytes, print_json, require_archive, say
 from resources.archive import open_archive
 from resources.providers.registry import PROVIDERS
 
@@ -35,6 +35,6 @@ def verify(provider: str, day: date | None, as_json: bool) -> None:
     else:
         click.echo(f"{copies} copies, {megabytes(total)} read back; {len(faults)} faults")
         for item in faults:
-            click.echo(f"{item.path}: {item.fault}", err=True)
+            say(f"{item.path}: {item.fault}", err=True)
     if faults:
         raise SystemExit(EXIT_NEEDS_A_PERSON)

@@ -61,7 +61,7 @@ FAULTS: tuple[tuple[str, dict[Fault, object], str], ...] = (
     ("kataven", {Fault.MEDIA_SLOW: 50}, r"stalled|DEADLINE"),
     ("kataven", {Fault.MEDIA_TRUNCATE: 1000, Fault.MEDIA_NO_RANGES: None}, r"the body broke"),
     ("feather", {Fault.MEDIA_TRUNCATE: 1000, Fault.MEDIA_NEW_ETAG: None}, r"the body broke"),
-    ("kataven", {Fault.MEDIA_TRUNCATE: None, Fault.MEDIA_OVERLAP: None}, r"archived archived|archived None archived"),
+    ("kataven", {Fault.MEDIA_TRUNCATE: None, Fault.MEDIA_OVERLAP: None}, r"'media GET 206': [1-9]"),
 )
 """One run for each: of which provider, the faults that are on, and what has to be seen of it."""
 
@@ -321,7 +321,7 @@ def test_no_secret_is_printed(life: Life, told_life: tuple[Life, Leaky]) -> None
     told = life.sandbox.secrets() if life.sandbox else {"keys": [], "signatures": []}
     search = Search({*told["keys"], *told["signatures"], *PLANTED})
     assert [(secret, text) for text in (*life.printed, *told_life[0].printed) for secret in search(text.encode())] == []
-    assert not [text for text in (*life.printed, *told_life[0].printed) if "Traceback" in text and "dagster" not in text]
+    assert "Traceback" not in life.printed[0], "the first command was a process of its own, without a debug log"
 
 
 def test_no_key_went_where_it_does_not_belong(life: Life) -> None:
