@@ -1,6 +1,6 @@
 """A provider and a media host that tell their callers' secrets in everything they say.
 
-Each answer, whatever its status, holds a presigned URL, the caller's key and a password in its status line, headers and body: what
+Each answer, whatever its status, holds a presigned URL, a key and a password in its status line, headers and body: what
 is logged, kept or shown of an answer without redaction is a leak. An execution's id says how its recording is answered:
 ``link-409``, ``media-503``, ``body-html``.
 """
@@ -95,7 +95,7 @@ class Leaky:
         url = f"https://bob:canary-password-of-a-url@media.invalid/{name}?{QUERY}"
         number = sum(map(ord, name))
         facts = {key: shapes[(number + place) % len(shapes)](url) for place, key in enumerate(keys)}
-        times = {key: f"{self.day}T01:00:00Z" for key in ("createdAt", "startedAt", "terminalAt", "callStartedAt", "callEndedAt")}
+        times = dict.fromkeys(("createdAt", "startedAt", "terminalAt", "callStartedAt", "callEndedAt"), f"{self.day}T01:00:00Z")
         return {**facts, **times, "id": name, "status": "completed", url: 1}
 
     def answer(self, path: str, key: str) -> tuple[int, dict[str, str], bytes]:
@@ -113,7 +113,7 @@ class Leaky:
             redirect = "asteroid" in path
             status = status or (307 if redirect else 200)
             self.hit.add((f"{parts[0]} link", status))
-            good = {"url": signed.format(name), "expires_at": None} if status == 200 and not redirect else {}  # noqa: PLR2004
+            good = {"url": signed.format(name), "expires_at": None} if status == 200 and not redirect else {}
             headers = {"Location": signed.format(name), "X-Request": QUERY, "Retry-After": f"0; {QUERY}"}
             return status, headers, json.dumps(words | good).encode()
         self.hit.add((f"{parts[0]} get", 200))
@@ -142,7 +142,7 @@ class Leaky:
             return 200, {"ETag": '"v1"'}, media(50_000)
         status = int(what) if kind == "media" else 200
         self.hit.add(("media", status))
-        if status == 200:  # noqa: PLR2004
+        if status == 200:
             return 200, {"ETag": f'"{QUERY}"'}, media(5000)
         return status, {"Location": f"https://elsewhere.invalid/x?{QUERY}", "Retry-After": "0"}, bodies(signed)["xml"][1]
 

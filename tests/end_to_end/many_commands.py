@@ -1,6 +1,6 @@
 """A process that runs many commands one after the other, with every library's debug log on; see :mod:`tests.end_to_end.session`.
 
-``many_commands.py OUT LOG [blind]``: what the commands print goes to OUT, the log to LOG and to stderr. Each line of stdin is a JSON
+``many_commands.py OUT LOG [blind]``: what the commands print goes to OUT, the log to LOG and to stderr. Each line of stdin is an
 object with ``arguments`` and ``env``; the answer is a line with the exit code. With ``blind`` nothing is redacted.
 """
 

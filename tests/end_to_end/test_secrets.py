@@ -1,8 +1,8 @@
 """The canary: no key and no presigned signature of a whole life, with every failure there is, is in any file or on any screen.
 
-Two archives live through it, each in one process whose libraries all write their debug log: one against the sandbox, fault by fault,
-and one against a provider that tells secrets in everything it says (:mod:`tests.end_to_end.leaky`), status by status. Then everything
-they wrote is searched. What each failure left in the ledger or on the screen shows that it was really gone through.
+Two archives live through it, each in one process whose libraries all write their debug log: one against the sandbox, fault by
+fault, and one against a provider that tells secrets in everything it says (:mod:`tests.end_to_end.leaky`), status by status. Then
+everything they wrote is searched. What each failure left in the ledger or on the screen shows that it was really gone through.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def _tell_everything(life: Life, leaky: Leaky) -> Life:
     life.go_through("answers", "not_media", "run", *day)
     for status in STOPPING:
         leaky.link_status = status
-        later = {name: "3600" for name in LATER} if status == STOPPING[-1] else {}
+        later = dict.fromkeys(LATER, "3600") if status == STOPPING[-1] else {}
         life.go_through(f"links {status}", f"{status}", "run", *day, **later)
     answers: list[int | bytes] = [*LISTS, *(bodies(f"https://x/?{QUERY}")[name][1] for name in ("html", "json", "text"))]
     answers += [
@@ -276,7 +276,7 @@ def test_every_documented_answer_was_gone_through(told_life: tuple[Life, Leaky])
     life, leaky = told_life
     assert life.missed == []
     wanted = {(f"{name} link", status) for name, spec in PROVIDERS.items() for status in spec.link_answers}
-    wanted |= {("list", status) for spec in PROVIDERS.values() for status in spec.read_answers if status != 200}  # noqa: PLR2004
+    wanted |= {("list", status) for spec in PROVIDERS.values() for status in spec.read_answers if status != 200}
     wanted |= {("media", status) for status in MEDIA_ANSWERS} | {(f"body {name}", 200) for name in bodies("")} | {("cut", 200)}
     assert wanted <= leaky.hit
 
@@ -344,7 +344,7 @@ def test_a_demo_leaves_no_secret(demo: Demo) -> None:
 
 
 def test_without_redaction_the_canary_sings(tmp_path: Path) -> None:
-    """The same first failures, in a process whose redaction was taken out: keys, links and passwords are found in what it wrote."""
+    """The same first failures, in a process whose redaction was taken out: links and passwords are found in what it wrote."""
     folder = tmp_path / "work"
     folder.mkdir()
     with running_leaky("2026-11-20") as leaky, session(Operator(folder, _leaky_settings(leaky, folder)), blind=True) as running:

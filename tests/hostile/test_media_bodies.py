@@ -1,4 +1,4 @@
-"""What a media host may send instead of a recording: refused with a reason, in bounded memory, and the recordings beside it come in."""
+"""What a media host may send instead of a recording: refused with a reason, in bounded memory, and its neighbours come in."""
 
 from __future__ import annotations
 

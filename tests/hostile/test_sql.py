@@ -11,12 +11,12 @@ import duckdb
 import pytest
 
 from assets.catalog.publication import publish
+from assets.executions.ingest import expected_recordings
 from assets.executions.intake import Row
 from assets.executions.lake import write_partition
 from assets.recordings.discovery import discover
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
-from assets.executions.ingest import expected_recordings
 from pipelines.cli.query import ask
 from resources.errors import ArchiveError
 from resources.providers.registry import PROVIDERS
@@ -25,8 +25,10 @@ from resources.storage import open_storage
 DAY = date(2026, 11, 20)
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SQL = (
-    "'; DROP TABLE recordings; --", '"; DROP TABLE recordings; --', "'); ATTACH '/tmp/x' AS x; --", "$$; DROP VIEW executions; $$",
-    "\\'; DELETE FROM executions; --", "/* */ UNION SELECT 1", "' OR '1'='1", "x' || (SELECT 1) || 'x", "\x00'; --", "{{7*7}}", "%s %(a)s ? $1",
+    "'; DROP TABLE recordings; --", '"; DROP TABLE recordings; --', "'); ATTACH '/tmp/x' AS x; --",
+    "$$; DROP VIEW executions; $$",
+    "\\'; DELETE FROM executions; --", "/* */ UNION SELECT 1", "' OR '1'='1", "x' || (SELECT 1) || 'x", "\x00'; --",
+    "{{7*7}}", "%s %(a)s ? $1",
 )  # fmt: skip
 
 
@@ -67,12 +69,16 @@ def test_every_string_is_data(catalog: Path) -> None:
 OUTSIDE = (
     "SELECT * FROM read_text('/etc/hostname')", "SELECT * FROM read_csv('/etc/passwd')", "SELECT * FROM '/etc/passwd'",
     "SELECT * FROM glob('/*')", "SELECT * FROM read_parquet('https://127.0.0.1:1/x')", "COPY recordings TO '{folder}/stolen.csv'",
-    "COPY (SELECT 1) TO '{folder}/stolen.parquet' (FORMAT parquet)", "EXPORT DATABASE '{folder}/stolen'", "ATTACH '{folder}/stolen.db' AS s",
+    "COPY (SELECT 1) TO '{folder}/stolen.parquet' (FORMAT parquet)", "EXPORT DATABASE '{folder}/stolen'",
+    "ATTACH '{folder}/stolen.db' AS s",
     "ATTACH ':memory:' AS m; CREATE TABLE m.t AS SELECT 1; COPY m.t TO '{folder}/stolen.csv'", "INSTALL httpfs", "LOAD httpfs",
-    "SET enable_external_access = true", "RESET enable_external_access", "SET enable_external_access = true; SELECT * FROM '/etc/passwd'",
+    "SET enable_external_access = true", "RESET enable_external_access",
+    "SET enable_external_access = true; SELECT * FROM '/etc/passwd'",
     "SELECT getenv('HOME')", "CREATE SECRET (TYPE s3, KEY_ID 'x', SECRET 'y')", "DELETE FROM recordings", "DROP VIEW executions",
-    "CREATE TABLE x AS SELECT 1", "UPDATE catalog_info SET published_at = now()", "PRAGMA database_list; COPY recordings TO '{folder}/stolen.csv'",
-    "SET log_query_path = '{folder}/stolen.log'", "SET secret_directory = '{folder}/stolen'", "SET temp_directory = '{folder}/stolen'",
+    "CREATE TABLE x AS SELECT 1", "UPDATE catalog_info SET published_at = now()",
+    "PRAGMA database_list; COPY recordings TO '{folder}/stolen.csv'",
+    "SET log_query_path = '{folder}/stolen.log'", "SET secret_directory = '{folder}/stolen'",
+    "SET temp_directory = '{folder}/stolen'",
     "SET profiling_output = '{folder}/stolen.json'; PRAGMA enable_profiling = 'json'; SELECT 1",
 )  # fmt: skip
 
