@@ -33,6 +33,7 @@ from resources.errors import (
     TransientError,
     UnexpectedAnswerError,
 )
+from resources.providers.deadline import Deadline, TimedTransport
 from resources.providers.moments import retry_after_seconds
 from resources.providers.protocol import Answer, Runtime
 from resources.providers.ratelimit import RateLimiter
@@ -150,6 +151,8 @@ class ApiClient:
         self.service = service
         self._runtime = runtime
         self._limiter = limiter
+        self._deadline = Deadline(runtime.monotonic)
+        own = TimedTransport(self._deadline, verify=_trusted_authorities(), trust_env=False, limits=CONNECTIONS)
         self._client = httpx.Client(
             headers={
                 HEADER_ACCEPT: "application/json",
@@ -161,9 +164,7 @@ class ApiClient:
             trust_env=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # the key says who asks; nothing else is kept
             timeout=TIMEOUTS,
-            limits=CONNECTIONS,
-            verify=_trusted_authorities(),
-            transport=transport,
+            transport=transport or own,
         )
 
     def close(self) -> None:
@@ -205,7 +206,7 @@ class ApiClient:
         started = self._runtime.monotonic()
         body = bytearray()
         try:
-            with self._client.stream("GET", url, params=params) as response:
+            with self._deadline.of(ANSWER_MAX_SECONDS), self._client.stream("GET", url, params=params) as response:
                 if str(response.headers.get(HEADER_CONTENT_ENCODING) or "").strip().lower() not in _ENCODINGS:
                     raise UnexpectedAnswerError(
                         subject,

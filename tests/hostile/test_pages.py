@@ -16,7 +16,7 @@ import pytest
 
 from assets.executions.ingest import ingest
 from assets.executions.lake import read_partition
-from resources.errors import RecordingError, UnexpectedAnswerError
+from resources.errors import RecordingError, TransientError, UnexpectedAnswerError
 from resources.model import Leg
 from resources.providers.pages import item_spans
 from resources.providers.registry import PROVIDERS
@@ -238,3 +238,27 @@ def test_an_answer_that_is_no_http_is_one_error(case: Case, tmp_path: Path, cloc
             thread.join(timeout=5)
     assert "\x00" not in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+def test_headers_that_drip_end(case: Case, tmp_path: Path, clock: FakeClock) -> None:
+    """A header that comes a byte a minute is given up after ANSWER_MAX_SECONDS, though no single read is late."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                    while True:
+                        clock.seconds += 60
+                        connection.sendall(b"y")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        provider = case.build(f"http://127.0.0.1:{listener.getsockname()[1]}", tmp_path, clock, transient_retries=0)
+        with pytest.raises(TransientError, match="ReadTimeout"):
+            provider.link("e1", Leg.MAIN)
+        provider.close()
+        thread.join(timeout=5)
