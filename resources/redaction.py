@@ -208,7 +208,8 @@ def guard_process() -> None:
     """Have everything that any code of this process logs, warns of or dies of redacted before it is written. Once is enough.
 
     Log records are cleaned as they are made, whichever library makes them, at whichever level, for whichever handler (Dagster's
-    event log is one). Uncaught exceptions, of threads and of callbacks too, and warnings are cleaned before they are printed.
+    event log is one). Uncaught exceptions, of threads and of callbacks too, and warnings are cleaned before they are printed; a
+    hook that somebody has put in the interpreter's place stays.
     """
     if not _guarded.acquire(blocking=False):
         return
@@ -225,9 +226,12 @@ def guard_process() -> None:
 
     logging.setLogRecordFactory(make_clean_record)
     warnings.formatwarning = format_clean_warning
-    sys.excepthook = _print_exception
-    threading.excepthook = _print_of_thread
-    sys.unraisablehook = _print_unraisable
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _print_exception
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _print_of_thread
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _print_unraisable
 
 
 def _print_exception(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from assets.recordings.lifecycle import Outcome
+from resources.errors import Subject
 from resources.transfer import AddressPolicy
-from resources.transfer.addresses import is_public
+from resources.transfer.addresses import IPAddress, is_public
 from tests.hostile.internet import SECRET, Inside, Internet, archived, inside, names, sockets, told
 from tests.transfer.conftest import media
 from tests.transfer.server import MediaServer, answer, running_server
@@ -117,6 +118,31 @@ def test_the_listeners_would_notice(tmp_path: Path, listeners: Inside, monkeypat
         _, events = archived(tmp_path, links, AddressPolicy(allow_private=True))
     assert {event.outcome for event in events.values()} == {Outcome.ARCHIVED}
     assert len(made) == listeners.connections > 0
+
+
+class _Blind(AddressPolicy):
+    """Looks at the first URL as it should, and at no address: what a check before the connection alone would be worth."""
+
+    def check_ip(self, subject: Subject, host: str, address: IPAddress) -> None:
+        """Let everything pass."""
+
+
+def test_without_the_check_at_connection_each_way_leads_inside(
+    tmp_path: Path, listeners: Inside, outside: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A redirect, a name and the rest of a broken transfer do connect where the address is not looked at: the tables bite."""
+    port = listeners.servers[0].port
+    outside.scripts["/redirect"] = answer(status=307, headers={"Location": listeners.fill("http://127.0.0.2:{port}") + PATH})
+    outside.scripts["/cut"] = answer(media(300_000), cut=200_000, headers={"ETag": '"v1"'})
+    links = {
+        "redirect": [outside.url("/redirect")],
+        "name": [f"http://h.example:{port}{PATH}"],
+        "rest": [outside.url("/cut"), listeners.fill("http://127.0.0.2:{port}") + PATH],
+    }
+    with names(monkeypatch, {f"h.example:{port}": ["127.0.0.2"]}):
+        for number, (name, urls) in enumerate(links.items(), start=1):
+            archived(tmp_path / name, {name: urls}, _Blind(allow_private=True))
+            assert listeners.servers[0].connections == number, name
 
 
 @pytest.mark.parametrize("status", REDIRECTS)
