@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Set-up never reads an environment that happens to be active.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help demo ui test check bench clean lock
+.PHONY: help demo ui test check bench simulate clean lock
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ check: $(VENV)/.dev ## lint, format, types, floors, dead code, dependencies
 
 bench: $(VENV)/.dev ## the transfer beside its peer, interleaved; writes docs/performance.md
 	@$(BIN)/python -m benchmarks.transfer
+
+simulate: $(VENV)/.dev ## random worlds, SEEDS of them; or one again, SEED=n; writes docs/reliability.md
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),500) --write)
 
 clean: ## remove the demo, the environment and the caches; keeps .env, the archive and Dagster's history
 	rm -rf demo $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache .tmp_dagster_home_*

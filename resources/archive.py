@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from resources.clock import REAL_RUNTIME
 from resources.errors import SettingsError
-from resources.providers.protocol import Provider, ProviderSpec, Runtime
+from resources.providers.protocol import Provider, ProviderSpec, Runtime, TurnKeeper
 from resources.providers.registry import PROVIDERS
+from resources.providers.turns import StoredTurns
 from resources.settings import Settings, load_settings
 from resources.storage import ArchiveStorage, open_storage
 from resources.transfer import MediaClient
@@ -40,7 +41,7 @@ class Archive:
         """
         spec = provider_spec(name)
         if name not in self._providers:
-            client = spec.build(self.settings, self.runtime)
+            client = spec.build(self.settings, self.client_runtime)
             if client is None:
                 msg = f"{name} is off: {spec.key_setting} is not set. Set it in the environment or in .env (see .env.example)."
                 raise SettingsError(msg)
@@ -48,10 +49,23 @@ class Archive:
         return self._providers[name]
 
     @property
+    def client_runtime(self) -> Runtime:
+        """The runtime of the providers' clients: with the turns that all runs on this root share."""
+        storage, runtime = self.storage, self.runtime
+
+        def turns(provider: str, rates: Sequence[tuple[int, float]], patience: float) -> TurnKeeper:
+            return StoredTurns(storage, provider, rates, runtime, patience)
+
+        return replace(runtime, turns=turns)
+
+    @property
     def media(self) -> MediaClient:
         """The client for media bytes; it never sees a provider's key."""
         if self._media is None:
-            self._media = MediaClient.from_settings(self.settings, now=self.runtime.now, sleep=self.runtime.sleep)
+            runtime = self.runtime
+            self._media = MediaClient.from_settings(
+                self.settings, now=runtime.now, sleep=runtime.sleep, monotonic=runtime.monotonic
+            )
         return self._media
 
     def close(self) -> None:

@@ -117,7 +117,7 @@ def read_event_file(path: str, data: bytes) -> EventFile:
     """Take an event file apart; never raises: what cannot be read is None."""
     digest = sha256_of(data)
     try:
-        table = pq.read_table(io.BytesIO(data))
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
         rows = tuple(table.to_pylist())
     except (pa.ArrowException, OSError, ValueError):
         return EventFile(path, digest, None, None)

@@ -40,9 +40,9 @@ _GRACE = timedelta(hours=1)
 _TRIES = 5
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
-_IS_OPEN = pc.field("state").isin(sorted(state.value for state in OPEN_STATES))
 _REASON_CHARACTERS = 300
 _STATE_FILE = re.compile(rf"{names.STATES}/provider=[^/]+/\d+-[0-9a-f]+\.(?:state\.parquet|open\.parquet|folded\.json)")
+_OPEN_VALUES = pa.array(sorted(state.value for state in OPEN_STATES))
 _EVENT_FILE = re.compile(rf"{names.EVENTS}/provider=[^/]+/date=(\d{{4}}-\d\d-\d\d)/[^/]+\.parquet")
 
 
@@ -112,8 +112,8 @@ class Ledger:
         folded = self._folded(pointer)
         events = self._read_events(path for path in self.event_files(provider, day) if path not in folded)
         if pointer.state is not None:
-            state = self._read_table(pointer.state).filter(pc.field("date") == pa.scalar(day))
-            events.extend(from_table(state))
+            state = self._read_table(pointer.state)
+            events.extend(from_table(state.filter(pc.equal(state["date"], pa.scalar(day)))))
         return winners(events)
 
     def event_files(self, provider: str, day: date) -> list[str]:
@@ -170,7 +170,7 @@ class Ledger:
         state = self._merged(pointer, tail)
         generation = pointer.generation + 1
         stem = f"{_state_folder(provider)}/{generation:010d}-{uuid.uuid4().hex}"
-        open_rows = state.filter(_IS_OPEN)
+        open_rows = _open_part(state)
         published = _Pointer(generation, f"{stem}.state.parquet", f"{stem}.open.parquet", f"{stem}.folded.json")
         folded = sorted({*self._folded(pointer), *tail})
         self.storage.create(f"{stem}.state.parquet", _to_bytes(state))
@@ -274,7 +274,7 @@ class Ledger:
     @staticmethod
     def _report(provider: str, folded: Sequence[str], state: pa.Table) -> FoldReport:
         days = tuple(sorted({_day_of(path) for path in folded}))
-        return FoldReport(provider, len(folded), days, state.num_rows, state.filter(_IS_OPEN).num_rows)
+        return FoldReport(provider, len(folded), days, state.num_rows, _open_part(state).num_rows)
 
 
 @dataclass(slots=True)
@@ -334,6 +334,10 @@ def _is_event_file(path: str) -> bool:
         return False
 
 
+def _open_part(state: pa.Table) -> pa.Table:
+    return state.filter(pc.is_in(state["state"], value_set=_OPEN_VALUES))
+
+
 def _day_of(path: str) -> date:
     found = _EVENT_FILE.fullmatch(path)
     assert found is not None  # noqa: S101 -- it was listed by this pattern
@@ -356,15 +360,18 @@ def _to_bytes(table: pa.Table) -> bytes:
 
 def _from_bytes(data: bytes, *, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file of :data:`SCHEMA`; columns that it lacks (an older version wrote it) come as nulls."""
-    table = pq.read_table(io.BytesIO(data), columns=columns)
+    # Event files are small and many: threads, and a copy of each column, cost more than the reading.
+    table = pq.ParquetFile(pa.BufferReader(data)).read(columns=columns, use_threads=False)
     wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
-    present = [
-        table[name].cast(wanted.field(name).type)
-        if name in table.column_names
-        else pa.nulls(table.num_rows, wanted.field(name).type)
-        for name in wanted.names
-    ]
-    read = pa.Table.from_arrays(present, schema=wanted)
+    if not table.schema.equals(wanted):
+        present = [
+            table[name].cast(wanted.field(name).type)
+            if name in table.column_names
+            else pa.nulls(table.num_rows, wanted.field(name).type)
+            for name in wanted.names
+        ]
+        table = pa.Table.from_arrays(present, schema=wanted)
+    read = table.replace_schema_metadata()
     empty = [name for name in NEVER_NULL if name in wanted.names and read[name].null_count]
     if empty:
         msg = f"no value in {', '.join(empty)}"

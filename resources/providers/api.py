@@ -168,8 +168,10 @@ class ApiClient:
         )
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and give turns back that were not used."""
         self._client.close()
+        if self._limiter is not None:
+            self._limiter.close()
 
     def get(
         self,

@@ -284,7 +284,7 @@ class AsteroidClient(ApiProvider):
         reply = self._api.get(path, LINK_ANSWERS, subject, hand_back={HTTPStatus.NOT_FOUND})
         if reply.status == HTTPStatus.NOT_FOUND:
             raise self._why_none(execution_id, subject)
-        return link_from_redirect(reply)
+        return link_from_redirect(reply, self._now())
 
     def _why_none(self, execution_id: str, subject: Subject) -> RecordingError:
         status = HTTPStatus.NOT_FOUND

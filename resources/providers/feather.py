@@ -31,7 +31,7 @@ from resources.model import ExecutionRecord, Leg, Link, Window
 from resources.providers.api import ApiClient, Reply, Service, checked_base_url, checked_id, checked_key
 from resources.providers.client import ApiProvider
 from resources.providers.columns import FLAG, MOMENT, NUMBER, TEXT
-from resources.providers.links import link_to
+from resources.providers.links import by_our_clock, link_to
 from resources.providers.listing import PAGE_SIZE, Listing, read_item, read_items
 from resources.providers.moments import moment_of
 from resources.providers.pages import read_page
@@ -251,7 +251,8 @@ class FeatherClient(ApiProvider):
         if reply.status in _NO_SUCH_CALL:
             self._raise_why_none(execution_id, subject, leg, reply)
         answer = reply.json(_LinkAnswer)
-        return link_to(reply, answer.url, moment_of(answer.expires_at))
+        now = self._now()
+        return link_to(reply, answer.url, now, by_our_clock(reply, moment_of(answer.expires_at), now))
 
     def _raise_why_none(self, execution_id: str, subject: Subject, leg: Leg, reply: Reply) -> NoReturn:
         if leg is Leg.SUPERVISOR:

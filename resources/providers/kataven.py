@@ -31,7 +31,7 @@ from resources.providers.client import ApiProvider
 from resources.providers.columns import MOMENT, NUMBER, TEXT
 from resources.providers.inventory import SETTING as INVENTORY_SETTING
 from resources.providers.inventory import checked_locations, joined, read_sessions
-from resources.providers.links import link_to
+from resources.providers.links import by_our_clock, link_to
 from resources.providers.moments import expiry_in_url, moment_of
 from resources.providers.protocol import Answer, Field, Page, Problem, Provider, ProviderSpec, Runtime
 from resources.providers.ratelimit import RateLimiter, parse_rates
@@ -96,7 +96,7 @@ class KatavenClient(ApiProvider):
         """
         self._locations = checked_locations(settings.kataven_sessions)
         rates = parse_rates(settings.kataven_rate_limits, "KATAVEN_RATE_LIMITS")
-        limiter = RateLimiter(rates, settings.kataven_max_in_flight, runtime)
+        limiter = RateLimiter(rates, settings.kataven_max_in_flight, runtime, provider=NAME)
         super().__init__(ApiClient(service, runtime, limiter=limiter, transport=transport), settings, runtime)
 
     def find(self, window: Window) -> Iterator[Page]:
@@ -164,18 +164,20 @@ def _link_of(reply: Reply, now: datetime) -> Link:
         plain = {key.replace("_", "").lower(): value for key, value in candidate.items()}
         address = next((plain[key] for key in _URL_KEYS if isinstance(plain.get(key), str)), None)
         if isinstance(address, str):
-            expires_at = _expiry_of(plain, now) or expiry_in_url(address) or now + LINK_LIFE
-            return link_to(reply, address, expires_at)
+            told = by_our_clock(reply, _moment_in(plain), now) or _life_in(plain, now)
+            visible = by_our_clock(reply, expiry_in_url(address), now)
+            return link_to(reply, address, now, told or visible or now + LINK_LIFE)
     raise reply.unexpected("no URL in the answer under url, presigned_url or recording_url")
 
 
-def _expiry_of(answer: Mapping[str, object], now: datetime) -> datetime | None:
-    for key in _EXPIRY_KEYS:
-        value = answer.get(key)
-        moment = moment_of(value) or _after(value, now)
-        if moment is not None:
-            return moment
-    return None
+def _moment_in(answer: Mapping[str, object]) -> datetime | None:
+    """Return the moment at which the link lapses, by Kataven's clock."""
+    return next((moment for key in _EXPIRY_KEYS if (moment := moment_of(answer.get(key))) is not None), None)
+
+
+def _life_in(answer: Mapping[str, object], now: datetime) -> datetime | None:
+    """Return the same by our clock, where the answer says for how long the link lives."""
+    return next((moment for key in _EXPIRY_KEYS if (moment := _after(answer.get(key), now)) is not None), None)
 
 
 def _after(value: object, now: datetime) -> datetime | None:

@@ -7,14 +7,14 @@ pools and views are made from it. The client asks the API. Adding a provider is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 import pyarrow as pa
 
-from resources.errors import RecordingError
+from resources.errors import RecordingError, Subject
 from resources.model import ExecutionRecord, Leg, Link, Window
 from resources.settings import Settings
 
@@ -112,13 +112,34 @@ class Provider(Protocol):
         ...
 
 
+class TurnKeeper(Protocol):
+    """The turns of one provider that all runs share."""
+
+    def take(self, subject: Subject) -> None:
+        """Return when the caller may ask once, now; raises RateLimitedError where that would take too long."""
+        ...
+
+    def release(self) -> None:
+        """Give back what was not used."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The parts of the world that a client touches besides the network; injected, so that tests own them."""
+    """The parts of the world that a client touches besides the network; injected, so that tests own them.
+
+    Attributes:
+        now: UTC.
+        monotonic: seconds for durations.
+        sleep: takes seconds.
+        turns: from a provider's name, its rates (requests, seconds) and the longest wait for a turn (seconds) to what its runs
+            share; None where each process counts for itself.
+    """
 
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     sleep: Callable[[float], None]
+    turns: Callable[[str, Sequence[tuple[int, float]], float], TurnKeeper] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,7 +5,8 @@ pyrate-limiter 4.5.1 lets the bucket's clock be replaced, but its limiter import
 the deadline and the wait; limits 5.8.0 calls ``time.time()`` in its memory storage and runs a timer thread. Neither counts
 requests in flight.
 
-The limiter knows its own process only. Two runs together, or one after the other, may still meet the provider's 429.
+The limiter knows its own process. What two runs together, or one after the other, ask is counted by
+:mod:`resources.providers.turns`, which it asks last where the runtime has it.
 """
 
 from __future__ import annotations
@@ -59,9 +60,15 @@ class RateLimiter:
     """
 
     def __init__(
-        self, rates: tuple[Rate, ...], max_in_flight: int, runtime: Runtime, *, patience: float = PATIENCE_SECONDS
+        self,
+        rates: tuple[Rate, ...],
+        max_in_flight: int,
+        runtime: Runtime,
+        *,
+        patience: float = PATIENCE_SECONDS,
+        provider: str | None = None,
     ) -> None:
-        """Make a limiter that starts with empty windows."""
+        """Make a limiter that starts with empty windows; with a ``provider``, its turns are shared with all other runs."""
         self._rates = rates
         self._runtime = runtime
         self._patience = patience
@@ -69,19 +76,29 @@ class RateLimiter:
         self._turns: deque[float] = deque(maxlen=max((rate.limit for rate in rates), default=1))
         self._held_until = float("-inf")
         self._in_flight = threading.BoundedSemaphore(max_in_flight)
+        limits = [(rate.limit, rate.seconds) for rate in rates]
+        self._shared = runtime.turns(provider, limits, patience) if provider and limits and runtime.turns else None
 
     @contextmanager
     def turn(self, subject: Subject) -> Generator[None]:
         """Wait for a turn, and count as in flight while the block runs.
 
         Raises:
-            RateLimitedError: the wait would be longer than the patience; nothing was sent, and no turn was spent.
+            RateLimitedError: the wait would be longer than the patience; nothing was sent.
+            StorageError: the turns are shared, and the archive root cannot be asked.
         """
         with self._in_flight:
             at = self._reserve(subject)
             while (wait := at - self._runtime.monotonic()) > 0:
                 self._runtime.sleep(wait)
+            if self._shared is not None:
+                self._shared.take(subject)
             yield
+
+    def close(self) -> None:
+        """Give back turns that were taken for this process and not used."""
+        if self._shared is not None:
+            self._shared.release()
 
     def hold(self, seconds: float) -> None:
         """Give no turn for ``seconds`` from now: the provider answered 429, and the other threads would only meet the same."""

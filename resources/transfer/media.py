@@ -64,6 +64,7 @@ class MediaClient:
         now: Callable[[], datetime],
         patience: Patience | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        new_exchange: Callable[[], Exchange] = Exchange,
     ) -> None:
         """Connects to nothing yet.
 
@@ -73,21 +74,29 @@ class MediaClient:
             now: the time, UTC; says whether a link has lapsed.
             patience: for transient faults between a break and its continuation; by default, such a fault is the end.
             monotonic: seconds for durations.
+            new_exchange: makes a connection; a seam for the simulator.
         """
         self._policy = policy
         self._limits = limits
         self._now = now
         self._patience = patience or Patience(retries=0, budget=0.0, sleep=time.sleep)
         self._monotonic = monotonic
+        self._new_exchange = new_exchange
         self._lock = threading.Lock()
         self._idle: list[Exchange] = []
         self._closed = False
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, *, now: Callable[[], datetime], sleep: Callable[[float], None] = time.sleep
+        cls,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime],
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+        new_exchange: Callable[[], Exchange] = Exchange,
     ) -> Self:
-        """Return the client that the settings describe."""
+        """Return the client that the settings describe; the rest as for the client itself."""
         return cls(
             AddressPolicy(settings.media_allowed_hosts, settings.media_allow_private),
             MediaLimits(
@@ -100,6 +109,8 @@ class MediaClient:
             ),
             now=now,
             patience=Patience.from_settings(settings, sleep),
+            monotonic=monotonic,
+            new_exchange=new_exchange,
         )
 
     def fetch(self, subject: Subject, link: Link, refresh: Callable[[], Link] | None = None) -> MediaBody:
@@ -155,7 +166,7 @@ class MediaClient:
                 raise RuntimeError(msg)
             if self._idle:
                 return self._idle.pop()
-        return Exchange()
+        return self._new_exchange()
 
     def _give_back(self, exchange: Exchange) -> None:
         """Keep an exchange for the next fetch."""

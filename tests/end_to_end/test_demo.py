@@ -45,7 +45,7 @@ def test_the_archive_is_the_truth(demo: Demo, truth: list[dict[str, Any]]) -> No
 
 
 def test_the_manifests_pass_sha256sum(demo: Demo) -> None:
-    """The system's own tool verifies every manifest from the root, and the manifests cover every recording."""
+    """The system's own tool verifies every manifest from the root, and the manifests cover every recording and event file."""
     tool = ["sha256sum", "-c"] if shutil.which("sha256sum") else ["shasum", "-a", "256", "-c"]
     manifests = sorted(path.relative_to(demo.root) for path in (demo.root / "manifests").rglob("*.txt"))
     checked = ""
@@ -55,7 +55,8 @@ def test_the_manifests_pass_sha256sum(demo: Demo) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         checked += done.stdout
-    files = [path.relative_to(demo.root).as_posix() for path in (demo.root / "recordings").rglob("*") if path.is_file()]
+    folders = [demo.root / "recordings", demo.root / "lake" / "recording_events"]
+    files = [path.relative_to(demo.root).as_posix() for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert sorted(checked.splitlines()) == sorted(f"{name}: OK" for name in files)
 
 
