@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 # Set-up never reads an environment that happens to be active.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help demo ui test check bench simulate clean lock
+.PHONY: help demo ui test kill-suite large check bench simulate clean lock
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 demo: $(VENV)/.run ## archive the embedded sandbox's recordings, end to end, below ./demo
 	@$(BIN)/recording-archive demo
@@ -21,6 +21,12 @@ ui: $(VENV)/.run ## the Dagster UI and daemon, with the settings of the environm
 
 test: $(VENV)/.dev ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+kill-suite: $(VENV)/.dev ## kill -9 at each failpoint, twenty times each (ROUNDS=20), on local disk and S3; not a part of the tests
+	@KILL_ROUNDS=$(or $(ROUNDS),20) $(BIN)/python -m pytest tests/survival/test_kill.py $(ARGS)
+
+large: $(VENV)/.dev ## a recording of 1 GiB, cut at 90 % with its link expired: what is fetched again; not a part of the tests
+	@LARGE_MEGABYTES=$(or $(MEGABYTES),1024) $(BIN)/python -m pytest -q tests/survival/test_expired_at_ninety.py $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, floors, dead code, dependencies
 	$(BIN)/ruff check .

@@ -12,7 +12,8 @@ from resources.providers.registry import PROVIDERS
 from resources.providers.turns import StoredTurns
 from resources.settings import Settings, load_settings
 from resources.storage import ArchiveStorage, open_storage
-from resources.transfer import MediaClient
+from resources.transfer import Container, MediaClient
+from resources.transfer.playing_time import playing_times
 
 
 @dataclass(slots=True)
@@ -24,12 +25,14 @@ class Archive:
         storage: the archive root.
         runtime: clock and sleep.
         on_recording: called after each recording with (provider, outcome, bytes); for progress bars.
+        playing_time: says how many seconds a stored recording plays, or None where that cannot be told; never raises.
     """
 
     settings: Settings
     storage: ArchiveStorage
     runtime: Runtime = REAL_RUNTIME
     on_recording: Callable[[str, str, int], None] | None = None
+    playing_time: Callable[[ArchiveStorage, str, Container], float | None] = playing_times
     _providers: dict[str, Provider] = field(default_factory=dict[str, Provider])
     _media: MediaClient | None = None
 

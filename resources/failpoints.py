@@ -20,9 +20,60 @@ VARIABLE = "RECORDING_ARCHIVE_FAILPOINT"
 class Failpoint(StrEnum):
     """The places, in the order in which one recording comes by."""
 
+    RECORDINGS_DISCOVERED = "recordings-discovered"
+    """The ledger knows the recordings of the executions that were read; the lake does not yet."""
+    EXECUTIONS_WRITTEN = "executions-written"
+    """A day of executions is in the lake."""
     LINK_ASKED = "link-asked"
-    """The provider has been asked for a link, and has not answered."""
+    """The provider is being asked for a link, and has not answered."""
     LINK_RECEIVED = "link-received"
+    MEDIA_ANSWERED = "media-answered"
+    """The head of the media host's answer is there."""
+    HEAD_CHECKED = "head-checked"
+    """Status, length and container were found good."""
+    FIRST_CHUNK = "first-chunk"
+    """The first MiB has come, and the storage has not got it."""
+    LATER_CHUNK = "later-chunk"
+    BODY_VERIFIED = "body-verified"
+    """The last byte was handed to the storage, and all of them together are what was announced. Nothing is visible."""
+    TEMPORARY_CLAIMED = "temporary-claimed"
+    """A temporary file has been made and locked (local disk)."""
+    PART_STORED = "part-stored"
+    """A part of the body is in the temporary file, or in the multipart upload."""
+    TEMPORARY_WRITTEN = "temporary-written"
+    """All bytes are in the temporary file (local disk)."""
+    TEMPORARY_SYNCED = "temporary-synced"
+    """They will outlast a power cut (local disk)."""
+    UPLOAD_MARKED = "upload-marked"
+    """The marker says who uploads what; the multipart upload has not begun (S3)."""
+    UPLOAD_BEGUN = "upload-begun"
+    """It has begun, without a part (S3)."""
+    UPLOAD_SENT = "upload-sent"
+    """All parts are sent; it is not completed (S3)."""
+    OBJECT_NAMED = "object-named"
+    """The object is visible under its name."""
+    FOLDER_SYNCED = "folder-synced"
+    """Its name will outlast a power cut, and its temporary file is still there (local disk)."""
+    RECORDING_PUBLISHED = "recording-published"
+    """The recording is in the archive; its facts are not."""
+    SIDECAR_WRITTEN = "sidecar-written"
+    EVENT_BUFFERED = "event-buffered"
+    """The event is in memory only."""
+    EVENT_FILE_ENCODED = "event-file-encoded"
+    """An event file is about to be stored."""
+    EVENT_FILE_WRITTEN = "event-file-written"
+    MANIFEST_ENCODED = "manifest-encoded"
+    """A manifest is about to replace the former one."""
+    MANIFEST_WRITTEN = "manifest-written"
+    FOLD_WRITTEN = "fold-written"
+    """The files of a new state are stored; the pointer names the former ones."""
+    FOLD_POINTED = "fold-pointed"
+    CATALOG_BUILT = "catalog-built"
+    """The catalog is whole in a local folder, and not in the archive."""
+    CATALOG_PUT = "catalog-put"
+    """It is in the archive; on object storage the pointer names the former one."""
+    CATALOG_POINTED = "catalog-pointed"
+    """The pointer names it (object storage)."""
 
 
 Hook = Callable[[Failpoint], None]
@@ -45,7 +96,7 @@ def hooked(hook: Hook) -> Generator[None]:
         _hook = before
 
 
-def _killer(order: str) -> Hook:
+def killer(order: str) -> Hook:
     """Return the hook that kills this process as ``order`` says; raises ValueError for a place that does not exist."""
     name, _, count = order.partition(":")
     place, left = Failpoint(name), int(count or "1")
@@ -62,4 +113,4 @@ def _killer(order: str) -> Hook:
     return kill
 
 
-_hook: Hook | None = _killer(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
+_hook: Hook | None = killer(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None

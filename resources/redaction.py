@@ -83,6 +83,11 @@ def _secrets() -> list[str]:
         return sorted(_known, key=len, reverse=True)
 
 
+def known_secrets() -> tuple[str, ...]:
+    """Return the values that :func:`redact` removes wherever they stand."""
+    return tuple(_known)
+
+
 def safe_url(url: str) -> str:
     """Return ``url`` without its query, fragment and user info, fit for a message."""
     try:

@@ -55,8 +55,8 @@ def test_every_command_in_the_documents_exists() -> None:
     commands = set(re.findall(r"recording-archive ([a-z]+)\b", TEXT)) - {"is"}
     assert commands <= set(cli.commands), commands - set(cli.commands)
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
-    named = set(re.findall(r"`make ([a-z]+)", TEXT)) | set(re.findall(r"^ +make ([a-z]+)", TEXT, flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z-]+)", TEXT)) | set(re.findall(r"^ +make ([a-z-]+)", TEXT, flags=re.MULTILINE))
     assert named <= targets
 
 

@@ -16,7 +16,7 @@ from assets.executions import lake
 from assets.executions.schema import column_docs, lake_schema
 from assets.recordings.events import SCHEMA as EVENT_SCHEMA
 from assets.recordings.ledger import Ledger
-from assets.recordings.lifecycle import NOT_ATTEMPTS
+from assets.recordings.lifecycle import COPY_IS_THERE, NOT_ATTEMPTS
 from resources.providers.protocol import ProviderSpec
 from resources.storage import ArchiveStorage
 
@@ -91,11 +91,13 @@ def _load_ledger(connection: duckdb.DuckDBPyConnection, ledger: Ledger, specs: I
     connection.register("states", pa.concat_tables([empty, *(ledger.state_table(spec.name) for spec in specs)]))
     connection.register("events", pa.concat_tables([empty, *(ledger.events_table(spec.name) for spec in specs)]))
     connection.register("not_attempts", pa.table({"outcome": sorted(outcome.value for outcome in NOT_ATTEMPTS)}))
+    connection.register("copy_is_there", pa.table({"outcome": sorted(outcome.value for outcome in COPY_IS_THERE)}))
     for name in _FROM_LEDGER:
         connection.execute((_SQL / name).read_text())
     connection.unregister("states")
     connection.unregister("events")
     connection.unregister("not_attempts")
+    connection.unregister("copy_is_there")
 
 
 def _comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

@@ -6,6 +6,7 @@ a reader may come back for more of the same name, each version has a name of its
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,7 @@ from assets.catalog.build import BuildReport, build
 from assets.recordings.ledger import FoldReport, Ledger
 from assets.recordings.manifest import publish_manifest
 from resources.errors import StorageError
+from resources.failpoints import Failpoint, reached
 from resources.providers.protocol import ProviderSpec
 from resources.storage import ArchiveStorage
 
@@ -60,13 +62,14 @@ class Folded:
 def publish(storage: ArchiveStorage, specs: Iterable[ProviderSpec], now: datetime) -> Publication:
     """Fold the ledger, build the catalog and put it in place. Safe beside writers, readers and another publication.
 
-    What killed processes left below ``.tmp/`` is swept first: this is the one step that every way of running takes.
+    What killed processes left below ``.tmp/`` is swept first.
 
     Raises:
         StorageError: the lake cannot be read or the root cannot be written; the former catalog stays.
     """
     specs = tuple(specs)
-    storage.sweep()  # what killed runs left half-written; never what a living one writes
+    with contextlib.suppress(StorageError):  # tidying up is no reason to fail: what is wrong with the root shows soon
+        storage.sweep()
     for _ in range(_TRIES - 1):
         publication = _publish_once(storage, specs, now)
         # Another publication may have folded and put a newer catalog meanwhile, which ours has replaced: then once more.
@@ -98,12 +101,16 @@ def _generations(storage: ArchiveStorage, specs: Sequence[ProviderSpec]) -> tupl
 
 def _put(storage: ArchiveStorage, built: Path, report: BuildReport, folded: Folded, now: datetime) -> Publication:
     size = built.stat().st_size
+    reached(Failpoint.CATALOG_BUILT)
     if storage.local_path(CATALOG_NAME) is not None:
         storage.put_file(CATALOG_NAME, built)
+        reached(Failpoint.CATALOG_PUT)
         return Publication(CATALOG_NAME, size, report.rows, folded.folds, folded.generations)
     path = f"{VERSIONS}/archive-{now:%Y%m%dT%H%M%S}-{uuid4().hex[:12]}.duckdb"
     storage.put_file(path, built)
+    reached(Failpoint.CATALOG_PUT)
     storage.write(POINTER, msgspec.json.encode(Pointer(path, size, now)))
+    reached(Failpoint.CATALOG_POINTED)
     versions = sorted(info.path for info in storage.list(VERSIONS) if info.path.endswith(".duckdb"))
     for old in versions[:-_KEPT_VERSIONS]:
         storage.delete(old)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date
 
 from assets.recordings import names
 from assets.recordings.errand import Errand
 from assets.recordings.events import Copy, Event
 from assets.recordings.sidecar import Sidecar, read_sidecar, write_sidecar
+from resources.archive import Archive
 from resources.errors import NotMediaError, Subject
 from resources.model import RecordingKey
 from resources.storage import ArchiveStorage
@@ -34,7 +35,7 @@ def find_orphans(storage: ArchiveStorage, provider: str, day: date, due: Iterabl
     return found
 
 
-def adopt(storage: ArchiveStorage, errand: Errand, path: str, now: datetime) -> Copy:
+def adopt(archive: Archive, errand: Errand, path: str) -> Copy:
     """Return the facts of a published copy, from its sidecar or, where there is none, from its bytes.
 
     A recording is published only after it was verified, so what lies there is whole.
@@ -42,7 +43,7 @@ def adopt(storage: ArchiveStorage, errand: Errand, path: str, now: datetime) -> 
     Raises:
         NotMediaError: it is not media after all; somebody else put it there. It is left as it is.
     """
-    key, day = errand.key, errand.day
+    storage, key, day = archive.storage, errand.key, errand.day
     known = read_sidecar(storage, key, day, errand.number)
     if known is not None and known[0].path == path and known[0].bytes == storage.info(path).size:
         return known[1]
@@ -66,10 +67,11 @@ def adopt(storage: ArchiveStorage, errand: Errand, path: str, now: datetime) -> 
         bytes=size,
         sha256=digest.hexdigest(),
         content_type=container.content_type,
-        archived_at=now,
+        archived_at=archive.runtime.now(),
         run_id=errand.run_id,
         attempts=errand.attempts,
         number=errand.number,
+        media_seconds=archive.playing_time(storage, path, container),
         expected_seconds=errand.expected_seconds,
         adopted=True,
     )

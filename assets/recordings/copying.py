@@ -11,6 +11,7 @@ from assets.recordings.events import Copy
 from assets.recordings.sidecar import Sidecar, write_sidecar
 from resources.archive import Archive
 from resources.errors import AlreadyStoredError, Subject
+from resources.failpoints import Failpoint, reached
 from resources.model import Link, RecordingKey
 from resources.providers.protocol import Provider
 
@@ -61,7 +62,9 @@ class Copier:
                 storage.create_from(path, body.chunks())
             except AlreadyStoredError:
                 return self.adopt(errand, path)
+            reached(Failpoint.RECORDING_PUBLISHED)
             facts = body.facts
+        media_seconds = self.archive.playing_time(storage, path, body.detected)
         sidecar = Sidecar(
             provider=key.provider,
             execution_id=key.execution_id,
@@ -78,6 +81,7 @@ class Copier:
             run_id=errand.run_id,
             attempts=errand.attempts + 1,
             number=errand.number,
+            media_seconds=media_seconds,
             expected_seconds=errand.expected_seconds,
         )
         return Made(write_sidecar(storage, sidecar), continuations=facts.continuations)
@@ -89,8 +93,11 @@ class Copier:
             NotMediaError: it is no recording; somebody else put it there.
             StorageError: the root failed.
         """
-        return Made(adoption.adopt(self.archive.storage, errand, path, self.archive.runtime.now()), adopted=True)
+        return Made(adoption.adopt(self.archive, errand, path), adopted=True)
 
     def _ask_for_link(self, key: RecordingKey) -> Link:
         self.on_link()
-        return self.provider.link(key.execution_id, key.leg)
+        reached(Failpoint.LINK_ASKED)
+        link = self.provider.link(key.execution_id, key.leg)
+        reached(Failpoint.LINK_RECEIVED)
+        return link

@@ -30,6 +30,7 @@ from assets.recordings.chain import Chain
 from assets.recordings.events import NEVER_NULL, SCHEMA, Event, from_table, to_rows, to_table, winners
 from assets.recordings.lifecycle import OPEN_STATES
 from resources.errors import NotStoredError, StorageError
+from resources.failpoints import Failpoint, reached
 from resources.model import RecordingKey
 from resources.redaction import redact
 from resources.storage import ArchiveStorage
@@ -102,15 +103,19 @@ class Ledger:
             path = f"{names.events_folder(of_day[0].key.provider, day)}/{stamp}-{run}-{uuid.uuid4().hex}.parquet"
             with self._turn:
                 data = self._chain.encode(path, to_rows(of_day), SCHEMA)
+                reached(Failpoint.EVENT_FILE_ENCODED)
                 self.storage.create(path, data)
                 self._chain.written(path, data)
+            reached(Failpoint.EVENT_FILE_WRITTEN)
 
     @_again_when_folded
     def read_day(self, provider: str, day: date) -> dict[RecordingKey, Event]:
         """Return the winning event of every recording of one partition."""
         pointer = self._pointer(provider)
         folded = self._folded(pointer)
-        events = self._read_events(path for path in self.event_files(provider, day) if path not in folded)
+        listed = self.event_files(provider, day)
+        self.storage.settle(names.events_folder(provider, day))
+        events = self._read_events(path for path in listed if path not in folded)
         if pointer.state is not None:
             state = self._read_table(pointer.state)
             events.extend(from_table(state.filter(pc.equal(state["date"], pa.scalar(day)))))
@@ -167,6 +172,8 @@ class Ledger:
         tail = self._tail(provider, pointer)
         if not tail and pointer.state is not None:
             return self._report(provider, [], self._read_table(pointer.state))
+        for folder in sorted({path.rpartition("/")[0] for path in tail}):
+            self.storage.settle(folder)
         state = self._merged(pointer, tail)
         generation = pointer.generation + 1
         stem = f"{_state_folder(provider)}/{generation:010d}-{uuid.uuid4().hex}"
@@ -176,8 +183,10 @@ class Ledger:
         self.storage.create(f"{stem}.state.parquet", _to_bytes(state))
         self.storage.create(f"{stem}.open.parquet", _to_bytes(open_rows))
         self.storage.create(f"{stem}.folded.json", msgspec.json.encode(folded))
+        reached(Failpoint.FOLD_WRITTEN)
         if self._pointer(provider).generation == pointer.generation:
             self.storage.write(f"{_state_folder(provider)}/{_POINTER}", msgspec.json.encode(published))
+            reached(Failpoint.FOLD_POINTED)
             self._drop_old_generations(provider, generation)
         return self._report(provider, tail, state)
 
@@ -304,6 +313,7 @@ class EventBuffer:
             if not self._events:
                 self._oldest = self.monotonic()
             self._events.append(event)
+            reached(Failpoint.EVENT_BUFFERED)
             if len(self._events) >= self.batch or self.monotonic() - self._oldest >= self.max_age:
                 self._write()
 

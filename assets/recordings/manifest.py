@@ -16,6 +16,7 @@ from assets.recordings.chain import read_event_file
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
 from resources.errors import NotStoredError
+from resources.failpoints import Failpoint, reached
 
 _TRIES = 5
 
@@ -85,6 +86,8 @@ def publish_manifest(ledger: Ledger, provider: str, day: date) -> int:
         sums = recordings | events
         if sums in (stored or {}, written):
             break
+        reached(Failpoint.MANIFEST_ENCODED)
         ledger.storage.write(names.manifest_path(provider, day), to_bytes(sums))
+        reached(Failpoint.MANIFEST_WRITTEN)
         written = sums
     return len(recordings) // 2

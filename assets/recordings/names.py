@@ -9,6 +9,7 @@ from datetime import date
 from resources.model import Leg
 
 RECORDINGS = "recordings"
+QUARANTINE = "quarantine"
 MANIFESTS = "manifests"
 MANIFEST_NAME = "manifest-sha256.txt"
 EVENTS = "lake/recording_events"
@@ -66,6 +67,11 @@ def sidecar_path(provider: str, day: date, execution_id: str, leg: Leg, number: 
 def copy_stem(leg: Leg, number: int) -> str:
     """Return the name of a copy and of its sidecar, without their extensions: ``main``, ``main.2``."""
     return leg.value if number == 1 else f"{leg.value}.{number}"
+
+
+def quarantine_folder(provider: str, day: date, execution_id: str) -> str:
+    """Return the folder of what came instead of an execution's recordings."""
+    return f"{QUARANTINE}/{partition(provider, day)}/{safe_id(execution_id)}"
 
 
 def manifest_path(provider: str, day: date) -> str:

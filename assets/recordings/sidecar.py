@@ -10,6 +10,7 @@ import msgspec
 from assets.recordings import names
 from assets.recordings.events import Copy
 from resources.errors import AlreadyStoredError
+from resources.failpoints import Failpoint, reached
 from resources.model import Leg, RecordingKey
 from resources.storage import ArchiveStorage
 
@@ -70,6 +71,7 @@ def write_sidecar(storage: ArchiveStorage, sidecar: Sidecar) -> Copy:
         if known is not None and (known[0].path, known[0].sha256) == (sidecar.path, sidecar.sha256):
             return known[1]
         storage.write(path, data)
+    reached(Failpoint.SIDECAR_WRITTEN)
     return _copy(sidecar, data)
 
 

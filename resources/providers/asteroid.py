@@ -34,7 +34,7 @@ from resources.providers.links import link_from_redirect
 from resources.providers.listing import PAGE_SIZE, Listing, read_item, read_items
 from resources.providers.moments import iso_text, moment_of
 from resources.providers.pages import read_page
-from resources.providers.protocol import Answer, Field, Page, Problem, Provider, ProviderSpec, Runtime
+from resources.providers.protocol import Answer, Bound, ExpectedLength, Field, Page, Problem, Provider, ProviderSpec, Runtime
 from resources.settings import Settings
 
 NAME = "asteroid"
@@ -375,4 +375,6 @@ SPEC = ProviderSpec(
     link_answers=LINK_ANSWERS,
     read_answers=READ_ANSWERS,
     build=build,
+    # The browser is recorded while it runs; a run also waits, for an environment or for a person.
+    expected_lengths={Leg.MAIN: ExpectedLength("duration", Bound.AT_MOST)},
 )

@@ -7,9 +7,8 @@ Two promises hold for every backend: an object is visible whole or not at all, a
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,16 +16,14 @@ from typing import BinaryIO, Protocol
 
 from resources.errors import NotStoredError, StorageError
 from resources.storage.faults import storage_faults
+from resources.storage.owner import Alive
 from resources.storage.paths import checked_path
-
-Alive = Callable[[int], bool]
-"""Says whether the process with this id runs on this machine."""
 
 
 class FileSystem(Protocol):
     """The part of fsspec's AbstractFileSystem that the archive uses; fsspec brings no types of its own."""
 
-    def open(self, path: str, mode: str = "rb") -> BinaryIO:
+    def open(self, path: str, mode: str = "rb", block_size: int | None = None) -> BinaryIO:
         """Open a file."""
         ...
 
@@ -189,14 +186,18 @@ class ArchiveStorage(ABC):
         with storage_faults(self.url, f"read {path}", reading=True):
             return bytes(self._filesystem.cat_file(self._key(path), start=start, end=end))
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, *, block_bytes: int | None = None) -> BinaryIO:
         """Open an object for reading, with seek.
+
+        Args:
+            path: which.
+            block_bytes: how much is fetched at a time, for readers that jump; None leaves it to the backend (s3fs: 50 MiB).
 
         Raises:
             NotStoredError, StorageError: as :meth:`read`.
         """
         with storage_faults(self.url, f"open {path}", reading=True):
-            return self._filesystem.open(self._key(path), "rb")
+            return self._filesystem.open(self._key(path), "rb", block_size=block_bytes)
 
     def info(self, path: str) -> ObjectInfo:
         """Return size and time of an object.
@@ -280,15 +281,27 @@ class ArchiveStorage(ABC):
             StorageError: it is still there.
         """
 
+    def settle(self, folder: str) -> None:  # noqa: B027 - most storages promise it themselves
+        """Make the names in ``folder`` outlast a power cut before something is built on them; nothing where they do.
+
+        What a process wrote lasts before it goes on. But it is visible a moment earlier, and its writer may have died then.
+
+        Raises:
+            StorageError: the root failed.
+        """
+
     @abstractmethod
     def sweep(self, alive: Alive | None = None) -> int:
         """Remove what dead processes left unfinished; what a living one is writing is never touched, however old it is.
 
         Args:
-            alive: for backends that know an owner by its process id; the default asks the operating system.
+            alive: for backends that know an owner by its process; the default asks the operating system.
 
         Returns:
             How many temporary objects were removed.
+
+        Raises:
+            StorageError: the root failed; the rest stays for the next sweep.
         """
 
     def probe(self) -> list[Check]:
@@ -296,14 +309,3 @@ class ArchiveStorage(ABC):
         from resources.storage.probe import probe  # noqa: PLC0415 - the probe is written against this class
 
         return probe(self)
-
-
-def process_runs(pid: int) -> bool:
-    """Say whether a process with this id runs on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

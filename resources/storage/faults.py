@@ -16,6 +16,11 @@ from resources.redaction import redact
 _MAX_REASON = 300
 _FULL = "the storage is full; free space there, or move ARCHIVE_ROOT"
 _DENIED = "permission denied; give this process read and write access there, or change ARCHIVE_ROOT"
+_GONE = "a folder or file was removed meanwhile; was the root unmounted or deleted? Bring it back, then run again"
+_APART = (
+    "its folders lie on different file systems, or under different folder quotas; "
+    "a file gets its name by a link: keep the whole root, .tmp/ included, on one"
+)
 _UNREACHABLE = "the endpoint cannot be reached; check AWS_ENDPOINT_URL, the network and the service"
 _BAD_KEY = "the credentials are not accepted; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE)"
 _EXPIRED = "the credentials have expired; renew AWS_SESSION_TOKEN or the profile's login"
@@ -26,6 +31,9 @@ _NO_CREDENTIALS = "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRE
 ERRNO_REASONS = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
+    errno.EFBIG: "the file is larger than this process or this file system may write; raise `ulimit -f`, or move ARCHIVE_ROOT",
+    errno.ENOENT: _GONE,
+    errno.EXDEV: _APART,
     errno.EACCES: _DENIED,
     errno.EPERM: _DENIED,
     errno.EROFS: "the file system is read-only; mount it writable, or change ARCHIVE_ROOT",
@@ -50,6 +58,7 @@ CODE_REASONS = {
     "PermanentRedirect": _REGION,
     "QuotaExceeded": _FULL,
     "SignatureDoesNotMatch": _BAD_KEY,
+    "XMinioStorageFull": _FULL,
 }
 """What each S3 error code means (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html)."""
 
@@ -68,7 +77,7 @@ _CONNECT = re.compile(r"error sending request|client error \(Connect\)|tcp conne
 _NO_BUCKET_TEXT = re.compile(r"bucket does not exist|NoSuchBucket", re.IGNORECASE)
 
 
-def _s3_code(error: BaseException) -> str | None:
+def s3_code(error: BaseException) -> str | None:
     """Return the S3 error code that an error of botocore, s3fs or obstore carries, if any."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
@@ -81,7 +90,7 @@ def _s3_code(error: BaseException) -> str | None:
 
 def reason(error: BaseException) -> str:
     """Say in one line, without secrets, what ``error`` means and what to do."""
-    code = _s3_code(error)
+    code = s3_code(error)
     if code in CODE_REASONS:
         return CODE_REASONS[code]
     for kind in type(error).__mro__:
@@ -107,9 +116,9 @@ def translated(error: Exception, root: str, action: str, *, reading: bool = Fals
     """Return the StorageError that ``error`` is, for the attempt to ``action`` below ``root``."""
     if reading and isinstance(error, NotADirectoryError | IsADirectoryError):
         return NotStoredError(f"{root}: cannot {action}: it is not there")
-    if isinstance(error, FileExistsError | AlreadyExistsError) or _s3_code(error) == _TAKEN:
+    if isinstance(error, FileExistsError | AlreadyExistsError) or s3_code(error) == _TAKEN:
         return AlreadyStoredError(f"{root}: did not {action}: it is stored already")
-    if isinstance(error, FileNotFoundError) and not _NO_BUCKET_TEXT.search(str(error)):
+    if reading and isinstance(error, FileNotFoundError) and not _NO_BUCKET_TEXT.search(str(error)):
         return NotStoredError(f"{root}: cannot {action}: it is not there")
     return StorageError(f"{root}: cannot {action}: {reason(error)}")
 

@@ -8,43 +8,18 @@ because fsspec has no conditional move. Local disk and the object stores have no
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-import platform
 import threading
-import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from resources.errors import AlreadyStoredError
-from resources.storage.archive import Alive, ArchiveStorage, ObjectInfo, modified_of, process_runs, size_of
+from resources.storage.archive import ArchiveStorage, ObjectInfo, modified_of, size_of
 from resources.storage.faults import storage_faults
+from resources.storage.owner import Alive, is_abandoned, temporary_name
 from resources.storage.paths import TEMPORARY, checked_path, checked_prefix
 
 _COPY_BYTES = 1024 * 1024
 _publishing = threading.Lock()
-
-
-def machine() -> str:
-    """Return a short name for the set of processes whose ids can be told apart here.
-
-    That is the host since its boot, and on Linux the PID namespace: two containers may share a host name, but never this.
-    """
-    facts = [platform.node(), str(uuid.getnode())]
-    for source in ("/proc/sys/kernel/random/boot_id",):
-        with contextlib.suppress(OSError):
-            facts.append(Path(source).read_text())
-    with contextlib.suppress(OSError):
-        facts.append(str(Path("/proc/self/ns/pid").readlink()))
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-
-
-def owner(name: str) -> tuple[str, int] | None:
-    """Return machine and process id of a temporary object's owner, or None where the name is not ours."""
-    parts = name.split("-")
-    if len(parts) != 3 or not parts[1].isdecimal():  # noqa: PLR2004 - machine, process, random
-        return None
-    return parts[0], int(parts[1])
 
 
 class GenericStorage(ArchiveStorage):
@@ -81,7 +56,7 @@ class GenericStorage(ArchiveStorage):
 
     @contextlib.contextmanager
     def _temporary_name(self) -> Generator[str]:
-        name = f"{self._base}/{TEMPORARY}/{machine()}-{os.getpid()}-{uuid.uuid4().hex}"
+        name = f"{self._base}/{TEMPORARY}/{temporary_name()}"
         try:
             yield name
         except BaseException:
@@ -154,13 +129,11 @@ class GenericStorage(ArchiveStorage):
 
     def sweep(self, alive: Alive | None = None) -> int:
         """Remove the temporary objects of processes of this machine that run no longer."""
-        runs = alive or process_runs
-        here = machine()
         removed = 0
         with storage_faults(self.url, f"sweep {TEMPORARY}"):
             for path in self._below(TEMPORARY):
-                who = owner(path.rpartition("/")[2])
-                if who is not None and who[0] == here and not runs(who[1]):
-                    self._filesystem.rm_file(f"{self._base}/{path}")
+                if is_abandoned(path.rpartition("/")[2], alive):
+                    with contextlib.suppress(FileNotFoundError):  # another sweep was faster
+                        self._filesystem.rm_file(f"{self._base}/{path}")
                     removed += 1
         return removed

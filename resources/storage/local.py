@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from resources.errors import AlreadyStoredError, StorageError
-from resources.storage.archive import Alive, ArchiveStorage, FileSystem, ObjectInfo
+from resources.failpoints import Failpoint, reached
+from resources.storage.archive import ArchiveStorage, FileSystem, ObjectInfo
 from resources.storage.disk import Disk, NewFile, SystemDisk
 from resources.storage.faults import storage_faults
+from resources.storage.owner import Alive
 from resources.storage.paths import TEMPORARY, checked_path, checked_prefix
 
 _COPY_BYTES = 1024 * 1024
@@ -47,6 +49,7 @@ class LocalStorage(ArchiveStorage):
         self._disk = disk or SystemDisk()
         self._temporary = root / TEMPORARY
         self._lasting: set[Path] = set()
+        self._seen = False
 
     def describe(self) -> str:
         """Say where the archive is."""
@@ -81,8 +84,9 @@ class LocalStorage(ArchiveStorage):
         with storage_faults(self.url, f"read {path}", reading=True):
             return self._disk.read(self._place(path))
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, *, block_bytes: int | None = None) -> BinaryIO:
         """Open an object for reading."""
+        del block_bytes  # the operating system reads what is asked for
         with storage_faults(self.url, f"open {path}", reading=True):
             return self._disk.open(self._place(path))
 
@@ -132,6 +136,7 @@ class LocalStorage(ArchiveStorage):
         """Open a temporary file, locked for as long as this block runs, and gone after it."""
         with storage_faults(self.url, action):
             temporary = self._claim()
+        reached(Failpoint.TEMPORARY_CLAIMED)
         try:
             yield temporary
         finally:
@@ -172,7 +177,11 @@ class LocalStorage(ArchiveStorage):
         if not unsure:
             return
         root_is_old = self._disk.is_folder(self._root)
+        if self._seen and not root_is_old:  # not made anew: an archive would begin again in an empty place, with half a run in it
+            msg = f"{self.url}: the root was there, and is gone; was it unmounted or deleted? Bring it back, then run again"
+            raise StorageError(msg)
         self._disk.make_folder(folder)
+        self._seen = True
         for made in unsure:
             if made != self._root or not root_is_old:  # above an old root nothing is ours, and it may not even be readable
                 self._disk.sync_folder(made.parent)
@@ -180,15 +189,23 @@ class LocalStorage(ArchiveStorage):
 
     def _settle(self, temporary: _Temporary, target: Path) -> None:
         """Make the bytes last, and the folder that will name them."""
+        reached(Failpoint.TEMPORARY_WRITTEN)
         temporary.file.sync()
+        reached(Failpoint.TEMPORARY_SYNCED)
         self._make_folders(target.parent)
+
+    def _settle_name(self, target: Path) -> None:
+        """Make the name last."""
+        reached(Failpoint.OBJECT_NAMED)
+        self._disk.sync_folder(target.parent)
+        reached(Failpoint.FOLDER_SYNCED)
 
     def _replace(self, path: str, temporary: _Temporary) -> None:
         target = self._place(path)
         with storage_faults(self.url, f"write {path}"):
             self._settle(temporary, target)
             self._disk.replace(temporary.path, target)
-            self._disk.sync_folder(target.parent)
+            self._settle_name(target)
 
     def _publish(self, path: str, temporary: _Temporary) -> None:
         """Give the temporary file its name, unless the name is taken."""
@@ -203,7 +220,7 @@ class LocalStorage(ArchiveStorage):
                 if error.errno not in _NO_LINKS:
                     raise
                 self._publish_without_links(temporary.path, target)
-            self._disk.sync_folder(target.parent)
+            self._settle_name(target)
 
     def _publish_without_links(self, temporary: Path, target: Path) -> None:
         """Take turns instead: exclusive between all writers that share this root's locks."""
@@ -247,6 +264,7 @@ class LocalStorage(ArchiveStorage):
         with self._temporary_file(f"create {path}") as temporary:
             for chunk in chunks:  # outside of storage_faults: what it raises passes through
                 self._write_all(temporary, chunk, f"create {path}")
+                reached(Failpoint.PART_STORED)
                 written += len(chunk)
             self._publish(path, temporary)
         return written
@@ -269,6 +287,13 @@ class LocalStorage(ArchiveStorage):
             except (FileNotFoundError, NotADirectoryError):
                 return
             self._disk.sync_folder(target.parent)
+
+    def settle(self, folder: str) -> None:
+        """Make the names in ``folder`` last."""
+        place = self._place(folder)
+        with storage_faults(self.url, f"read {folder}"):
+            if self._disk.is_folder(place):
+                self._disk.sync_folder(place)
 
     def sweep(self, alive: Alive | None = None) -> int:  # noqa: ARG002 - the lock knows better than a process id
         """Remove the temporary files whose lock nobody holds; ``alive`` is not needed."""

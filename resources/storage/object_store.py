@@ -4,7 +4,7 @@ What was measured against a real S3 server, and what follows from it:
 
 - ``obstore.put(iterator, mode="create")`` holds the whole body in memory and sends one PUT: 300 MiB of body took 300 MiB of
   memory, and no multipart upload was listed. A recording may be many GiB, and S3 takes 5 GiB in one PUT. So a body beyond
-  :data:`SINGLE_PUT_BYTES` is streamed by a :class:`LargeCreate`, which each kind of store does in its own way.
+  :data:`SINGLE_PUT_BYTES` is streamed by a :class:`LargePut`, which each kind of store does in its own way.
 - ``obstore.put(iterator)`` runs the iterator inside obstore's own runtime: any other call of obstore from there panics. So no
   iterator is handed to obstore.
 """
@@ -12,9 +12,7 @@ What was measured against a real S3 server, and what follows from it:
 from __future__ import annotations
 
 import contextlib
-import os
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -25,9 +23,10 @@ import obstore
 from obstore.store import ObjectStore
 
 from resources.errors import AlreadyStoredError, StorageError
-from resources.storage.archive import Alive, ArchiveStorage, FileSystem, ObjectInfo, process_runs
+from resources.failpoints import Failpoint, reached
+from resources.storage.archive import ArchiveStorage, FileSystem, ObjectInfo
 from resources.storage.faults import storage_faults
-from resources.storage.generic import machine, owner
+from resources.storage.owner import Alive, is_abandoned, temporary_name
 from resources.storage.paths import TEMPORARY, checked_path, checked_prefix
 
 SINGLE_PUT_BYTES = 8 * 1024 * 1024
@@ -39,18 +38,33 @@ PARTS_IN_FLIGHT = 3
 """Parts of one object that are sent at once. Several objects are sent at once already, and each part costs its size in memory."""
 
 
-class LargeCreate(Protocol):
-    """Streams a large body to a name that must be free."""
+class LargePut(Protocol):
+    """Streams a large body to its name."""
 
-    def create_large(self, path: str, chunks: Iterator[bytes]) -> int:
-        """Do it; the same promises as :meth:`ArchiveStorage.create_from`, whose path is checked already."""
+    def put_large(self, path: str, chunks: Iterator[bytes], *, replace: bool) -> int:
+        """Do it; the same promises as :meth:`ArchiveStorage.create_from`, whose path is checked already.
+
+        Args:
+            path: where to.
+            chunks: the body.
+            replace: whether the name may be taken.
+        """
+        ...
+
+    def clear(self, dead: Sequence[str], others: Callable[[], Iterable[str]]) -> None:
+        """Undo what dead processes had begun, and remove the temporary objects that tell of it.
+
+        Args:
+            dead: paths of those objects.
+            others: lists the temporary objects that are not abandoned, as they are at the moment of the call.
+        """
         ...
 
 
 class ObjectStorage(ArchiveStorage):
     """Objects below a prefix of a bucket or container."""
 
-    def __init__(self, url: str, filesystem: FileSystem, base: str, store: ObjectStore, large: LargeCreate, place: str) -> None:
+    def __init__(self, url: str, filesystem: FileSystem, base: str, store: ObjectStore, large: LargePut, place: str) -> None:
         """Stand on ``store`` for writing and ``filesystem`` for reading.
 
         Args:
@@ -58,7 +72,7 @@ class ObjectStorage(ArchiveStorage):
             filesystem: the fsspec filesystem of the same bucket.
             base: bucket and prefix as ``filesystem`` spells them.
             store: obstore's store, with the same prefix.
-            large: how this kind of store creates a large object.
+            large: how this kind of store takes a large object.
             place: what :meth:`describe` says.
         """
         super().__init__(url, filesystem, base)
@@ -87,14 +101,19 @@ class ObjectStorage(ArchiveStorage):
     def write(self, path: str, data: bytes) -> None:
         """Put ``data`` at ``path``."""
         checked_path(path)
+        if len(data) > SINGLE_PUT_BYTES:
+            self._large.put_large(path, iter((data,)), replace=True)
+            return
         with storage_faults(self.url, f"write {path}"):
-            obstore.put(self._store, path, data, mode="overwrite", chunk_size=SINGLE_PUT_BYTES, max_concurrency=PARTS_IN_FLIGHT)
+            obstore.put(self._store, path, data, mode="overwrite", use_multipart=False)
+        reached(Failpoint.OBJECT_NAMED)
 
     def create(self, path: str, data: bytes) -> None:
         """Put ``data`` at ``path``, if nothing is there."""
         checked_path(path)
         with storage_faults(self.url, f"create {path}"):
             obstore.put(self._store, path, data, mode="create")
+        reached(Failpoint.OBJECT_NAMED)
 
     def create_from(self, path: str, chunks: Iterator[bytes]) -> int:
         """Put what ``chunks`` yields at ``path``, if nothing is there."""
@@ -107,7 +126,7 @@ class ObjectStorage(ArchiveStorage):
             head.append(chunk)
             size += len(chunk)
             if size > SINGLE_PUT_BYTES:
-                return self._large.create_large(path, chain(_emptied(head), chunks))
+                return self._large.put_large(path, chain(_emptied(head), chunks), replace=False)
         self.create(path, b"".join(head))
         return size
 
@@ -115,7 +134,13 @@ class ObjectStorage(ArchiveStorage):
         """Put a local file at ``path``."""
         checked_path(path)
         with storage_faults(self.url, f"copy {local.name} to {path}"):
-            obstore.put(self._store, path, local, mode="overwrite", chunk_size=SINGLE_PUT_BYTES, max_concurrency=PARTS_IN_FLIGHT)
+            source = local.open("rb")
+        with source:
+            head = source.read(SINGLE_PUT_BYTES + 1)
+            if len(head) > SINGLE_PUT_BYTES:  # obstore would make an upload of its own there, which no sweep could find
+                self._large.put_large(path, chain((head,), iter(lambda: source.read(SINGLE_PUT_BYTES), b"")), replace=True)
+                return
+        self.write(path, head)
 
     def delete(self, path: str) -> None:
         """Remove an object."""
@@ -124,22 +149,21 @@ class ObjectStorage(ArchiveStorage):
             obstore.delete(self._store, path)
 
     def sweep(self, alive: Alive | None = None) -> int:
-        """Remove the temporary objects of processes of this machine that run no longer.
+        """Remove the temporary objects of processes of this machine that run no longer, and on S3 what they were uploading.
 
-        On S3 there are none. What a killed process leaves there is an unfinished multipart upload, which no listing shows and
-        whose owner S3 does not tell: a lifecycle rule "AbortIncompleteMultipartUpload" of the bucket clears those.
+        What a machine left that is no more, or has been started anew, nobody can tell from what lives elsewhere: a lifecycle rule
+        "AbortIncompleteMultipartUpload" of the bucket clears that.
         """
-        runs = alive or process_runs
-        here = machine()
-        removed = 0
+        dead = [path for path, abandoned in self._temporaries(alive) if abandoned]
+        if dead:
+            self._large.clear(dead, lambda: [path for path, abandoned in self._temporaries(alive) if not abandoned])
+        return len(dead)
+
+    def _temporaries(self, alive: Alive | None) -> list[tuple[str, bool]]:
+        """Return the temporary objects, and whether their owners are dead processes of this machine."""
         with storage_faults(self.url, f"sweep {TEMPORARY}"):
-            for page in _pages(self._store, TEMPORARY):
-                for found in page:
-                    who = owner(found["path"].rpartition("/")[2])
-                    if who is not None and who[0] == here and not runs(who[1]):
-                        obstore.delete(self._store, found["path"])
-                        removed += 1
-        return removed
+            found = [each["path"] for page in _pages(self._store, TEMPORARY) for each in page]
+        return [(path, is_abandoned(path.rpartition("/")[2], alive)) for path in found]
 
 
 class _Found(TypedDict):
@@ -165,7 +189,7 @@ def _emptied(head: list[bytes]) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class CopyWithinStore:
-    """A large create for Google Cloud Storage and Azure: upload to ``.tmp/``, then a copy that refuses a taken name.
+    """A large put for Google Cloud Storage and Azure: upload to ``.tmp/``, then a copy that can refuse a taken name.
 
     Both copy inside the service, under a condition (``ifGenerationMatch=0``, ``If-None-Match: *``), without a byte through here.
     """
@@ -173,14 +197,14 @@ class CopyWithinStore:
     url: str
     store: ObjectStore
 
-    def create_large(self, path: str, chunks: Iterator[bytes]) -> int:
+    def put_large(self, path: str, chunks: Iterator[bytes], *, replace: bool) -> int:
         """Stream ``chunks`` to ``path``."""
-        temporary = f"{TEMPORARY}/{machine()}-{os.getpid()}-{uuid.uuid4().hex}"
-        action = f"create {path}"
+        temporary = f"{TEMPORARY}/{temporary_name()}"
+        action = f"{'write' if replace else 'create'} {path}"
         try:
             size = self._upload(temporary, chunks, action)
             with storage_faults(self.url, action):
-                obstore.copy(self.store, temporary, path, overwrite=False)
+                obstore.copy(self.store, temporary, path, overwrite=replace)
                 stored = obstore.head(self.store, path)["size"]
         finally:
             with contextlib.suppress(Exception):  # the sweep gets what cannot be removed now
@@ -189,6 +213,13 @@ class CopyWithinStore:
             msg = f"{self.url}: the copy to {path} has {stored} of {size} bytes; delete it and try again"
             raise StorageError(msg)
         return size
+
+    def clear(self, dead: Sequence[str], others: Callable[[], Iterable[str]]) -> None:  # noqa: ARG002 - nothing is shared
+        """Remove the temporary objects; they are all that was begun."""
+        with storage_faults(self.url, f"sweep {TEMPORARY}"):
+            for path in dead:
+                with contextlib.suppress(FileNotFoundError):  # another sweep was faster
+                    obstore.delete(self.store, path)
 
     def _upload(self, temporary: str, chunks: Iterator[bytes], action: str) -> int:
         """Stream to the temporary name."""

@@ -17,8 +17,9 @@ from resources.redaction import redact, safe_url
 from resources.storage.archive import ArchiveStorage, FileSystem
 from resources.storage.generic import GenericStorage
 from resources.storage.local import LocalStorage
+from resources.storage.multipart import MultipartPut
 from resources.storage.object_store import RETRIES, CopyWithinStore, ObjectStorage
-from resources.storage.s3 import MultipartCreate, find_access
+from resources.storage.s3 import find_access
 
 if TYPE_CHECKING:  # obstore has this in its stubs only
     from obstore.store import RetryConfig
@@ -98,8 +99,9 @@ def _open_s3(root_url: str) -> ArchiveStorage:
     url = f"s3://{base}"
     filesystem, _ = _filesystem(f"s3://{bucket}", **access.filesystem_options())
     place = f"S3 bucket {bucket}, prefix {prefix or '(none)'}, at {access.endpoint or f'AWS {access.region}'}"
-    large = MultipartCreate(url, access.client, bucket, prefix)
-    return ObjectStorage(url, filesystem, base, access.store(bucket, prefix), large, place)
+    store = access.store(bucket, prefix)
+    large = MultipartPut(url, access.client, bucket, prefix, store)
+    return ObjectStorage(url, filesystem, base, store, large, place)
 
 
 def _open_gcs(root_url: str) -> ArchiveStorage:

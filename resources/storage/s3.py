@@ -1,24 +1,12 @@
-"""S3: one set of credentials for its two clients, and the upload of a large object.
+"""S3: one set of credentials for its clients.
 
 Credentials, region and endpoint come from where every AWS tool looks: ``AWS_*`` variables, ``AWS_PROFILE``, ``~/.aws``, the
-container's or instance's role. botocore finds them once, and s3fs, obstore and the uploader here are told the result, so that
-they cannot disagree.
-
-A large object is a multipart upload whose *completion* carries ``If-None-Match: *``
-(https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html): bounded memory, nothing visible before the
-end, and no second winner. obstore cannot do that, and s3fs does it at three times the CPU time for each byte (measured).
-
-How hard the last promise is depends on the server. AWS lets one of two completions win. SeaweedFS 4.48 looks and then completes,
-without a lock: two that finish within the same milliseconds may both be told that they won (22 of 40 provoked races; a
-conditional PUT: 0 of 150). The object is then whole, and the later one's.
+container's or instance's role. botocore finds them once, and s3fs, obstore and the uploader in
+:mod:`resources.storage.multipart` are told the result, so that they cannot disagree.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections import deque
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,8 +20,8 @@ from obstore.store import S3Store
 
 from resources.errors import SettingsError
 from resources.redaction import remember_secret
-from resources.storage.faults import storage_faults
-from resources.storage.object_store import PARTS_IN_FLIGHT, RETRIES, SINGLE_PUT_BYTES
+from resources.storage.multipart import S3Client
+from resources.storage.object_store import RETRIES
 
 if TYPE_CHECKING:  # obstore has these in its stubs only
     from obstore.store import ClientConfig, S3Config, S3Credential
@@ -41,7 +29,6 @@ if TYPE_CHECKING:  # obstore has these in its stubs only
 DEFAULT_REGION = "us-east-1"
 _CREDENTIAL_MINUTES = 10  # how long obstore uses an answer before it asks botocore again, which refreshes in time by itself
 _CONNECTIONS = 32
-_IF_FREE = "*"
 
 
 class _Frozen(Protocol):
@@ -52,33 +39,6 @@ class _Frozen(Protocol):
 
 class _Credentials(Protocol):
     def get_frozen_credentials(self) -> _Frozen: ...
-
-
-class _Meta(Protocol):
-    endpoint_url: str
-    region_name: str
-
-
-class S3Client(Protocol):
-    """The part of botocore's S3 client that the upload uses; botocore brings no types of its own."""
-
-    meta: _Meta
-
-    def create_multipart_upload(self, **request: object) -> Mapping[str, object]:
-        """Start an upload."""
-        ...
-
-    def upload_part(self, **request: object) -> Mapping[str, object]:
-        """Send a part."""
-        ...
-
-    def complete_multipart_upload(self, **request: object) -> Mapping[str, object]:
-        """Make the object visible."""
-        ...
-
-    def abort_multipart_upload(self, **request: object) -> Mapping[str, object]:
-        """Throw the parts away."""
-        ...
 
 
 class _Session(Protocol):
@@ -191,84 +151,3 @@ def find_access() -> S3Access:
 
 def _config(endpoint: str | None) -> object:
     return botocore.config.Config(max_pool_connections=_CONNECTIONS, **_dialect(endpoint))
-
-
-@dataclass(frozen=True, slots=True)
-class MultipartCreate:
-    """A large create for S3."""
-
-    url: str
-    client: S3Client
-    bucket: str
-    prefix: str
-
-    def create_large(self, path: str, chunks: Iterator[bytes]) -> int:
-        """Stream ``chunks`` to ``path``."""
-        target = {"Bucket": self.bucket, "Key": f"{self.prefix}/{path}" if self.prefix else path}
-        action = f"create {path}"
-        with storage_faults(self.url, action):
-            target["UploadId"] = str(self.client.create_multipart_upload(**target)["UploadId"])
-        size = 0
-        try:
-            with ThreadPoolExecutor(PARTS_IN_FLIGHT, thread_name_prefix="s3-part") as pool:
-                parts = _Parts(self, target, pool, action)
-                for part in _of_size(chunks, SINGLE_PUT_BYTES):  # outside of storage_faults: what it raises passes through
-                    parts.send(part)
-                    size += len(part)
-                etags = parts.finish()
-            with storage_faults(self.url, action):
-                self.client.complete_multipart_upload(**target, MultipartUpload={"Parts": etags}, IfNoneMatch=_IF_FREE)
-        except BaseException:
-            # The pool has ended: a part that arrived after the abort would stay, and be paid for.
-            with contextlib.suppress(Exception):  # the first error is the one to tell
-                self.client.abort_multipart_upload(**target)
-            raise
-        return size
-
-
-class _Parts:
-    """The parts of one upload, a few of them on their way at once."""
-
-    def __init__(self, upload: MultipartCreate, target: Mapping[str, str], pool: ThreadPoolExecutor, action: str) -> None:
-        self._upload = upload
-        self._target = target
-        self._pool = pool
-        self._action = action
-        self._flying: deque[Future[str]] = deque()
-        self._etags: list[str] = []
-
-    def _put(self, number: int, part: bytes) -> str:
-        with storage_faults(self._upload.url, self._action):
-            answer = self._upload.client.upload_part(**self._target, PartNumber=number, Body=part)
-            return str(answer["ETag"])
-
-    def send(self, part: bytes) -> None:
-        """Start a part, and wait for the oldest while too many are on their way."""
-        number = len(self._etags) + len(self._flying) + 1
-        self._flying.append(self._pool.submit(self._put, number, part))
-        if len(self._flying) >= PARTS_IN_FLIGHT:
-            self._etags.append(self._flying.popleft().result())
-
-    def finish(self) -> list[dict[str, object]]:
-        """Wait for all parts and return what S3 wants to hear about them."""
-        while self._flying:
-            self._etags.append(self._flying.popleft().result())
-        return [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(self._etags, start=1)]
-
-
-def _of_size(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """Regroup ``chunks`` into pieces of exactly ``size`` bytes; the last may be shorter."""
-    held: list[bytes] = []
-    length = 0
-    for chunk in chunks:
-        held.append(chunk)
-        length += len(chunk)
-        if length < size:
-            continue
-        joined = b"".join(held)
-        whole = length - length % size
-        for start in range(0, whole, size):
-            yield joined[start : start + size]
-        held, length = [joined[whole:]], length - whole
-    if length:
-        yield b"".join(held)

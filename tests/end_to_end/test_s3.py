@@ -155,7 +155,7 @@ def test_a_transfer_that_breaks_off_leaves_nothing(seaweed: Seaweed, sandbox: Sa
 
 
 def test_a_killed_transfer_leaves_nothing_visible(seaweed: Seaweed, sandbox: Sandbox, tmp_path: Path) -> None:
-    """Killed while parts are being sent: no object at the recording's key; the next run completes."""
+    """Killed while parts are being sent: no object at the recording's key; the next run completes, and clears up."""
     operator, bucket = on_s3(seaweed, sandbox, tmp_path / "work")
     sandbox.set_fault("media-slow", SLOW_BYTES_PER_SECOND)
     try:
@@ -172,4 +172,5 @@ def test_a_killed_transfer_leaves_nothing_visible(seaweed: Seaweed, sandbox: San
     ended = operator.run("run", *all_days(sandbox))
     assert ended.code == 0, ended.text
     assert_archived(bucket, sandbox.truth()["recordings"])  # type: ignore[arg-type]
+    assert (bucket.uploads(), bucket.objects(".tmp")) == ([], [])
     assert operator.run("verify").code == 0

@@ -62,6 +62,8 @@ FAULTS: tuple[tuple[str, dict[Fault, object], str], ...] = (
     ("kataven", {Fault.MEDIA_TRUNCATE: 1000, Fault.MEDIA_NO_RANGES: None}, r"the body broke"),
     ("feather", {Fault.MEDIA_TRUNCATE: 1000, Fault.MEDIA_NEW_ETAG: None}, r"the body broke"),
     ("kataven", {Fault.MEDIA_TRUNCATE: None, Fault.MEDIA_OVERLAP: None}, r"'media GET 206': [1-9]"),
+    ("asteroid", {Fault.MEDIA_JSON: None}, r"not_media"),
+    ("feather", {Fault.MEDIA_SVG: None}, r"not_media"),
 )
 """One run for each: of which provider, the faults that are on, and what has to be seen of it."""
 
@@ -291,6 +293,8 @@ def test_no_secret_is_in_any_file(life: Life) -> None:
     assert {".db", ".parquet", ".duckdb", ".json", ".txt", ".err", ".out", ".log"} <= kinds, (
         "not everything was there to be searched"
     )
+    kept = {path.parts[-4] for path in folder.rglob("quarantine/**/*.txt")}
+    assert kept, "pages that quote links were kept as evidence, and searched"
     log = life.session.log.read_text()
     assert "botocore" in log or "urllib3" in log
     assert len(log) > 10_000, "the debug log was on"

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from assets.recordings.events import SCHEMA, Copy, Event, from_table, to_table, winners
 from assets.recordings.ledger import EventBuffer, Ledger
 from assets.recordings.lifecycle import Fact, Life, Outcome, Policy, State, transition
+from assets.recordings.names import events_folder
 from resources.errors import StorageError
 from resources.model import Leg, RecordingKey
 from resources.storage import ArchiveStorage, open_storage
+from resources.storage.disk import SystemDisk
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAY = date(2026, 11, 20)
@@ -215,6 +217,19 @@ def test_the_buffer_writes_when_full_or_old(ledger: Ledger) -> None:
     buffer.add(event("r6"))
     buffer.flush()
     assert len(ledger.read_open("feather")) == 7
+
+
+def test_what_is_built_on_lasts(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event file whose writer died before its name was synced is seen to, by who reads the day and by who folds."""
+    ledger.append([event("a")], NOW)
+    folder = ledger.storage.local_path(events_folder("feather", DAY))
+    synced: list[Path] = []
+    monkeypatch.setattr(SystemDisk, "sync_folder", lambda _, path: synced.append(path))
+    reader = Ledger(open_storage(ledger.storage.url))
+    assert len(reader.read_day("feather", DAY)) == 1
+    assert synced == [folder]
+    reader.fold("feather")
+    assert synced[1] == folder  # before anything of the new state is written
 
 
 OUTCOMES = st.sampled_from([outcome for outcome in Outcome if outcome is not Outcome.DISCOVERED])

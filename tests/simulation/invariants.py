@@ -154,9 +154,10 @@ class Watcher:
             return frozenset({State.ARCHIVED, State.PURGED})
         if recording.purged_at is not None:
             return frozenset({State.ABSENT, State.PURGED})
-        # Where a 404 also means a wrong base URL, it is believed once the address has led to another recording.
-        same = [each for each in self.site.world.recordings().values() if each.key.provider == recording.key.provider]
-        doubted = recording.key.provider == "kataven" and not any(each.exists for each in same)
+        # Where a 404 also means a wrong base URL, it is believed once the address has led to another recording, and somebody has
+        # lived to say so: who adopts a copy does not know which address it came from.
+        told = (event for key, event in self.lives.items() if key.provider == recording.key.provider)
+        doubted = recording.key.provider == "kataven" and not any(event.proved_base for event in told)
         return frozenset({State.BLOCKED}) if doubted else frozenset({State.ABSENT})
 
     def _the_archive_verifies(self) -> None:

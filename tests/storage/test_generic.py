@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 
@@ -11,8 +10,8 @@ import obstore.store
 import pytest
 
 from resources.storage import ArchiveStorage, open_storage
-from resources.storage.generic import machine, owner
 from resources.storage.object_store import CopyWithinStore, ObjectStorage
+from resources.storage.owner import machine, temporary_name
 
 
 @pytest.fixture(params=["memory", "copying"])
@@ -38,27 +37,20 @@ def _leave(storage: ArchiveStorage, name: str) -> str:
 def test_the_sweep_takes_what_dead_processes_of_this_machine_left(storage: ArchiveStorage) -> None:
     """Living owners, other machines and foreign names are spared; the age does not matter."""
     dead, living = 4_000_001, 4_000_002
-    gone = _leave(storage, f"{machine()}-{dead}-{uuid.uuid4().hex}")
+    gone = _leave(storage, f"{machine()}-{dead}-1-{uuid.uuid4().hex}")
     kept = [
-        _leave(storage, f"{machine()}-{living}-{uuid.uuid4().hex}"),
-        _leave(storage, f"{'0' * 16}-{dead}-{uuid.uuid4().hex}"),
+        _leave(storage, f"{machine()}-{living}-1-{uuid.uuid4().hex}"),
+        _leave(storage, f"{'0' * 16}-{dead}-1-{uuid.uuid4().hex}"),
         _leave(storage, "somebody-elses-file"),
         _leave(storage, "notes"),
     ]
     assert list(storage.list()) == []
-    assert storage.sweep(alive=lambda pid: pid == living) == 1
+    assert storage.sweep(alive=lambda process: process.pid == living) == 1
     assert not storage.filesystem.exists(gone)
     assert all(storage.filesystem.exists(each) for each in kept)
 
 
 def test_the_operating_system_is_asked_who_lives(storage: ArchiveStorage) -> None:
     """Without a judge of its own, the sweep spares this very process."""
-    _leave(storage, f"{machine()}-{os.getpid()}-{uuid.uuid4().hex}")
+    _leave(storage, temporary_name())
     assert storage.sweep() == 0
-
-
-def test_a_temporary_name_tells_its_owner() -> None:
-    """The machine's name has no dash, so the parts can be told apart."""
-    assert owner(f"{machine()}-123-{uuid.uuid4().hex}") == (machine(), 123)
-    assert owner("a-b-c") is None
-    assert owner("a-1-b-c") is None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import botocore.session
 import pytest
 
 from resources.errors import AlreadyStoredError, StorageError
+from resources.failpoints import VARIABLE, Failpoint
 from resources.storage import ArchiveStorage, open_storage
 from tests.storage.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed
 
@@ -181,24 +184,124 @@ def test_a_missing_bucket_is_said_in_words(s3: Seaweed) -> None:
     assert "bucket does not exist" in str(check.error)
 
 
-_KILLED = """
-import os, signal, sys
+_WRITER = """
+import sys
 from resources.storage import open_storage
 def chunks():
     for _ in range(30):
         yield b"x" * 1048576
-    os.kill(os.getpid(), signal.SIGKILL)
+    print("sent", flush=True)
+    sys.stdin.readline()
 open_storage(sys.argv[1]).create_from("a", chunks())
 """
 
 
-def test_a_killed_writer_leaves_nothing_visible(root: str, storage: ArchiveStorage, s3: Seaweed) -> None:
-    """After kill -9 there is no object, and the name is free; only a hidden upload waits for the bucket's lifecycle rule."""
-    ran = subprocess.run([sys.executable, "-c", _KILLED, root], cwd=_PROJECT, check=False, timeout=60)  # noqa: S603
-    assert ran.returncode == -9
-    assert not storage.exists("a")
+@contextmanager
+def writer(root: str) -> Iterator[subprocess.Popen[str]]:
+    """A real process that has sent some parts of the object ``a``, and waits for a line to go on."""
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", _WRITER, root], cwd=_PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "sent\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill -9 a writer."""
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
+def markers(storage: ArchiveStorage) -> list[str]:
+    """Return the names of the temporary objects."""
+    found = storage.filesystem.find(f"{storage.full_path()}/.tmp", detail=True)
+    return [path.rpartition("/")[2] for path, details in found.items() if details["type"] == "file"]
+
+
+def test_what_a_killed_writer_left_is_found_and_aborted(root: str, storage: ArchiveStorage, s3: Seaweed) -> None:
+    """While it lives its upload is spared; after kill -9 nothing is visible, and one sweep removes upload and marker."""
+    with writer(root) as process:
+        assert len(_uploads(s3)) == 1
+        assert storage.sweep() == 0
+        kill(process)
     assert list(storage.list()) == []
-    assert storage.create_from("a", _parts(1)) == MIB
+    assert (len(_uploads(s3)), len(markers(storage))) == (1, 1)
+    assert storage.sweep() == 1
+    assert (_uploads(s3), markers(storage)) == ([], [])
+    assert storage.create_from("a", _parts(9)) == 9 * MIB
+
+
+def test_a_writer_that_lives_through_sweeps_completes(root: str, storage: ArchiveStorage, s3: Seaweed) -> None:
+    """A sweep of another process takes nothing from it, and nothing is left when it has ended."""
+    with writer(root) as process:
+        assert storage.sweep() == 0
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.wait() == 0
+    assert storage.info("a").size == 30 * MIB
+    assert (_uploads(s3), markers(storage)) == ([], [])
+
+
+def test_a_key_that_a_living_writer_uploads_too_is_left_alone(root: str, storage: ArchiveStorage, s3: Seaweed) -> None:
+    """S3 does not tell whose an upload is: the dead writer's waits until the living one is done."""
+    with writer(root) as dead, writer(root) as living:
+        kill(dead)
+        storage.sweep()
+        assert (len(_uploads(s3)), len(markers(storage))) == (2, 2)
+        assert living.stdin is not None
+        living.stdin.write("\n")
+        living.stdin.flush()
+        assert living.wait() == 0
+    assert storage.info("a").size == 30 * MIB
+    assert storage.sweep() == 1
+    assert (_uploads(s3), markers(storage)) == ([], [])
+
+
+def test_uploads_of_other_machines_and_of_others_are_left_alone(root: str, storage: ArchiveStorage, s3: Seaweed) -> None:
+    """Neither what another machine has marked nor an upload that nobody has marked is ever aborted."""
     client = botocore.session.get_session().create_client("s3", endpoint_url=s3.endpoint)
-    for upload in _uploads(s3):
+    prefix = root.partition(f"{s3.bucket}/")[2]
+    with writer(root) as process:
+        mine = markers(storage)[0]
+        strange = [client.create_multipart_upload(Bucket=s3.bucket, Key=f"{prefix}/{key}") for key in ("b", "a/b", "c")]
+        elsewhere = f"{storage.full_path()}/.tmp/{'0' * 16}-{mine.partition('-')[2]}"
+        storage.filesystem.pipe_file(elsewhere, b'{"path":"c"}')
+        kill(process)
+    assert storage.sweep() == 1
+    assert sorted(upload["Key"] for upload in _uploads(s3)) == [f"{prefix}/{key}" for key in ("a/b", "b", "c")]
+    assert markers(storage) == [elsewhere.rpartition("/")[2]]
+    for upload in strange:
         client.abort_multipart_upload(Bucket=s3.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
+
+_PUTTER = """
+import sys
+from pathlib import Path
+from resources.storage import open_storage
+open_storage(sys.argv[1]).put_file("archive.duckdb", Path(sys.argv[2]))
+"""
+
+
+def test_a_catalog_that_was_being_put_is_cleared_up_too(
+    root: str, storage: ArchiveStorage, s3: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large object that is replaced is an upload as well: killed in its middle, it leaves the former one; a sweep the rest."""
+    storage.write("archive.duckdb", b"former")
+    local = tmp_path / "catalog"
+    local.write_bytes(b"x" * 20 * MIB)
+    command = [sys.executable, "-c", _PUTTER, root, str(local)]
+    monkeypatch.setenv(VARIABLE, f"{Failpoint.PART_STORED.value}:2")
+    assert subprocess.run(command, cwd=_PROJECT, check=False, timeout=60).returncode == -signal.SIGKILL  # noqa: S603
+    monkeypatch.delenv(VARIABLE)
+    assert storage.read("archive.duckdb") == b"former"
+    assert (len(_uploads(s3)), len(markers(storage))) == (1, 1)
+    assert storage.sweep() == 1
+    assert (_uploads(s3), markers(storage)) == ([], [])
+    assert subprocess.run(command, cwd=_PROJECT, check=False, timeout=60).returncode == 0  # noqa: S603
+    assert storage.info("archive.duckdb").size == 20 * MIB
+    assert (_uploads(s3), markers(storage)) == ([], [])

@@ -1,0 +1,120 @@
+"""kill -9 at every step between "link asked" and "catalog published", and the run after it.
+
+Once each by default. ``make kill-suite`` kills twenty times each, at random hits of a failpoint, and half of the following runs
+too; ``KILL_SEED`` replays what a failure has printed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from resources.failpoints import VARIABLE, Failpoint
+from tests.survival.checks import check_ended, check_wreck
+from tests.survival.conftest import NewPlace, World
+from tests.survival.places import Folder
+
+pytestmark = pytest.mark.slow
+
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "1"))
+SEED = int(os.environ.get("KILL_SEED", "20261125"))
+
+ONLY_LOCAL = frozenset(
+    {Failpoint.TEMPORARY_CLAIMED, Failpoint.TEMPORARY_WRITTEN, Failpoint.TEMPORARY_SYNCED, Failpoint.FOLDER_SYNCED}
+)
+ONLY_OBJECT_STORAGE = frozenset(
+    {Failpoint.UPLOAD_MARKED, Failpoint.UPLOAD_BEGUN, Failpoint.UPLOAD_SENT, Failpoint.CATALOG_POINTED}
+)
+_KINDS = {"local": ONLY_OBJECT_STORAGE, "s3": ONLY_LOCAL}
+"""Kind of root to the failpoints that it does not have."""
+
+
+@pytest.fixture(scope="module")
+def hits(world: World, new_place: NewPlace) -> Counter[Failpoint]:
+    """Return how often a run that is not killed comes by each failpoint."""
+    return Counter(world.count(new_place()))
+
+
+def _kind(new_place: NewPlace) -> str:
+    return "local" if isinstance(new_place(), Folder) else "s3"
+
+
+def test_every_failpoint_is_on_the_way(hits: Counter[Failpoint], new_place: NewPlace) -> None:
+    """One run comes by every failpoint that there is, but for those that only the other kind of root has."""
+    assert set(hits) == set(Failpoint) - _KINDS[_kind(new_place)]
+    assert not ONLY_LOCAL & ONLY_OBJECT_STORAGE
+
+
+@pytest.mark.parametrize("point", list(Failpoint))
+def test_killed_here_it_ends_well_the_next_time(
+    world: World,
+    new_place: NewPlace,
+    hits: Counter[Failpoint],
+    point: Failpoint,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing partial is visible, nothing is archived twice, nothing is lost, ledger and storage agree, nothing is left over."""
+    kind = _kind(new_place)
+    if point in _KINDS[kind]:
+        pytest.skip(f"a root on {kind} does not have it; the other kind's test comes by")
+    started = time.monotonic()
+    for number in range(ROUNDS):
+        _kill_and_check(world, new_place, hits, point, f"{SEED}/{kind}/{point}/{number}")
+    if ROUNDS > 1:
+        with capsys.disabled():
+            seconds = time.monotonic() - started
+            so_far = f"so far {world.kills} of {world.processes} processes killed"
+            print(f"\n{kind}, {point}: {ROUNDS} rounds in {seconds:.0f} s; {so_far}", end="")  # noqa: T201
+
+
+def _kill_and_check(world: World, new_place: NewPlace, hits: Counter[Failpoint], point: Failpoint, seed: str) -> None:
+    rng = random.Random(seed)  # noqa: S311 -- moments, not secrets
+    place = new_place()
+    hit = rng.randint(1, hits[point])
+    ended = world.kill_at(place, point, hit)
+    if ended.code != -9 and hit > 1:  # a busy machine writes its events in other batches: then the first hit
+        place, hit = new_place(), 1
+        ended = world.kill_at(place, point, hit)
+    words = f"seed {seed}: killed at {point}:{hit}"
+    assert ended.code == -9, f"{words}: never came by: {ended.text}"
+    try:
+        published = check_wreck(place, world.truth)
+        before = world.fetched()
+        if ROUNDS > 1 and rng.random() < 0.5:
+            second = rng.choice([each for each in Failpoint if hits[each]])
+            again = rng.randint(1, hits[second])
+            words += f", then at {second}:{again}"
+            code = world.kill_at(place, second, again).code
+            assert code in (0, -9)
+            now, counted = check_wreck(place, world.truth), world.fetched()
+            for name, identity in published.items():
+                assert (now[name], counted[name.split("/")[3]]) == (identity, before[name.split("/")[3]])
+            published, before = now, counted
+        ended = world.run(place)
+        assert ended.code == 0, ended.text
+        check_ended(place, world.truth, published, before, world.fetched())
+    except AssertionError as error:
+        error.add_note(words)
+        raise
+    place.clear()  # twenty rounds are many gigabytes
+
+
+def test_a_variable_in_the_environment_kills(world: World, tmp_path: Path) -> None:
+    """A process of its own, started as any other, dies where its environment says; without it, it runs to its end."""
+    place = Folder(tmp_path / "archive")
+    command = [sys.executable, "-m", "tests.survival.run", *(day.isoformat() for day in world.days)]
+    codes = []
+    for order in (f"{Failpoint.SIDECAR_WRITTEN.value}:2", ""):
+        environment = {**os.environ, **world.environment(place, **{VARIABLE: order})}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+        codes.append(done.returncode)
+        assert not done.stderr
+    assert codes == [-9, 0]
+    check_ended(place, world.truth, {}, world.fetched(), world.fetched())
