@@ -40,12 +40,8 @@ class SimulatedApi(httpx.BaseTransport):
         process.step()
         world.calls[self._provider].append(world.clock.elapsed)
         world.requests["api"] += 1
-        world.in_flight[self._provider] += 1
-        try:
-            process.sleep(world.rng.uniform(0.02, 0.5))
-            response = self._failed(request) or self._answer(_segments(request), request.url.params)
-        finally:
-            world.in_flight[self._provider] -= 1
+        process.sleep(world.rng.uniform(0.02, 0.5))
+        response = self._failed(request) or self._answer(_segments(request), request.url.params)
         response.headers["Date"] = format_datetime(world.clock.truth, usegmt=True)
         response.request = request
         return response

@@ -152,8 +152,6 @@ class World:
     tokens: dict[str, Token] = field(default_factory=dict[str, Token])
     jumps: list[float] = field(default_factory=list[float])
     calls: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    in_flight: Counter[str] = field(default_factory=Counter[str])
-    most_in_flight: Counter[str] = field(default_factory=Counter[str])
     faults: Counter[str] = field(default_factory=Counter[str])
     requests: Counter[str] = field(default_factory=Counter[str])
 
