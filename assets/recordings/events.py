@@ -149,6 +149,7 @@ SCHEMA = pa.schema(
         ("media_seconds", pa.float64()),
         ("flaw", pa.string()),
         ("expected_seconds", pa.float64()),
+        ("absences", pa.int64()),
         ("archived_at", _MOMENT),
     ]
 )
@@ -164,6 +165,7 @@ _LIFE_FIELDS = (
     "attempts",
     "attempts_before",
     "suspects",
+    "absences",
     "epoch",
     "next_attempt_at",
     "eligible_since",
@@ -250,7 +252,7 @@ def _from_row(row: Mapping[str, Any]) -> Event:
         at=row["at"],
         run_id=row["run_id"],
         outcome=Outcome(row["outcome"]),
-        life=Life(state=State(row["state"]), **{name: row[name] for name in _LIFE_FIELDS}),
+        life=Life(state=State(row["state"]), **{name: row[name] for name in _LIFE_FIELDS} | {"absences": row["absences"] or 0}),
         http_status=row["http_status"],
         detail=row["detail"],
         api_base=row["api_base"],

@@ -122,7 +122,7 @@ class Policy:
         suspect_limit, suspect_days: so many bodies that were no media, over at least this time, make one as well: an error page
             may stand in front of everything for some hours.
         absent_grace: how long after an execution's end "there is none" is not believed.
-        absent_answers: how many tries it takes at least: a provider in trouble may say it of everything for a minute.
+        absent_answers: how often it has to be said: a provider in trouble may say it of everything for a minute.
         blocked_recheck: pause after an operator's fault.
         jitter: share of a pause by which it varies.
     """
@@ -161,6 +161,7 @@ class Life:
         attempts: tries so far that said something about the recording; never goes down.
         attempts_before: ``attempts`` at the last requeue; the limits count from there.
         suspects: bodies in this epoch that were no recording.
+        absences: how often in a row the provider said that there is none; other faults between are passed over.
         epoch: how often an operator has requeued it.
         next_attempt_at: UTC; None while it waits for its execution to end, and in terminal states.
         eligible_since: UTC moment since when it may be asked for; None while its execution runs.
@@ -172,6 +173,7 @@ class Life:
     attempts: int = 0
     attempts_before: int = 0
     suspects: int = 0
+    absences: int = 0
     epoch: int = 0
     next_attempt_at: datetime | None = None
     eligible_since: datetime | None = None
@@ -264,6 +266,7 @@ def _requeued(life: Life, now: datetime) -> Life:
         state=State.PENDING,
         attempts_before=life.attempts,
         suspects=0,
+        absences=0,
         epoch=life.epoch + 1,
         next_attempt_at=now,
         eligible_since=now,
@@ -281,9 +284,11 @@ def _unsuccessful(life: Life, fact: Fact, now: datetime, policy: Policy, key: Re
         # The operator's time to mend a key or a setting does not count against the recording, nor does any time before a try.
         since = life.trying_since if life.state is not State.BLOCKED else None
         suspects = life.suspects + (outcome is Outcome.NOT_MEDIA)
-        life = replace(life, attempts=life.attempts + 1, suspects=suspects, trying_since=since or now)
+        absences = 0 if outcome in (Outcome.NOT_READY, Outcome.NOT_CONFIGURED) else life.absences + (outcome is Outcome.ABSENT)
+        attempts = life.attempts + 1
+        life = replace(life, attempts=attempts, suspects=suspects, absences=absences, trying_since=since or now)
     tries = life.attempts - life.attempts_before
-    if outcome is Outcome.ABSENT and tries >= policy.absent_answers and _old_enough(life, now, policy):
+    if outcome is Outcome.ABSENT and life.absences >= policy.absent_answers and _old_enough(life, now, policy):
         return replace(life, state=State.ABSENT, next_attempt_at=None)
     if spent and (tries >= policy.attempt_limit or _too_long(life, now, policy)):
         return replace(life, state=State.FAILED, next_attempt_at=None)

@@ -178,6 +178,17 @@ def test_absent_is_believed_when_it_was_said_twice() -> None:
     assert transition(life, Fact(Outcome.ARCHIVED), START, POLICY, KEY).state is State.ARCHIVED
 
 
+def test_other_faults_do_not_make_one_absence_two() -> None:
+    """After a 500, one false "there is none" is not believed; after a "not ready", it counts from the beginning."""
+    day = timedelta(days=1)
+    ended = START - 3 * day
+    life = transition(None, Fact(Outcome.DISCOVERED, ended_at=ended), START, POLICY, KEY)
+    for minutes, outcome in enumerate((Outcome.TRANSIENT, Outcome.ABSENT, Outcome.NOT_READY, Outcome.ABSENT)):
+        life = transition(life, Fact(outcome), START + minutes * timedelta(minutes=10), POLICY, KEY)
+        assert not life.terminal, outcome
+    assert transition(life, Fact(Outcome.ABSENT), START + day, POLICY, KEY).state is State.ABSENT
+
+
 def test_the_operators_fault_spends_nothing() -> None:
     """Blocked recordings keep their attempts and their deadline, however long the key is wrong."""
     life = transition(None, Fact(Outcome.DISCOVERED), START, POLICY, KEY)
