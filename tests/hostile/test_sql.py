@@ -47,7 +47,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
             raw = f'{{"id":{_json(f"{number}{text}")},{fields},{quoted}:{quoted}}}'
             rows.append(Row(f"{number}{text}", NOW, raw, NOW, NOW))
         table = write_partition(storage, spec, DAY, rows)
-        expected = expected_recordings(table)
+        expected = expected_recordings(spec, table)
         discover(Ledger(storage), spec.name, DAY, expected, run_id="'; --", now=NOW, policy=Policy())
     publish(storage, PROVIDERS.values(), NOW)
     return root / "archive.duckdb"
