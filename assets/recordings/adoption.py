@@ -43,6 +43,7 @@ def adopt(storage: ArchiveStorage, errand: Errand, path: str, now: datetime) -> 
         NotMediaError: it is not media after all; somebody else put it there. It is left as it is.
     """
     key, day = errand.key, errand.day
+    storage.settle(names.recording_folder(key.provider, day, key.execution_id))
     known = read_sidecar(storage, key, day, errand.number)
     if known is not None and known[0].path == path and known[0].bytes == storage.info(path).size:
         return known[1]

@@ -67,6 +67,7 @@ def write_sidecar(storage: ArchiveStorage, sidecar: Sidecar) -> Copy:
     try:
         storage.create(path, data)
     except AlreadyStoredError:
+        storage.settle(names.recording_folder(sidecar.provider, sidecar.date, sidecar.execution_id))
         known = read_sidecar(storage, key, sidecar.date, sidecar.number)
         if known is not None and (known[0].path, known[0].sha256) == (sidecar.path, sidecar.sha256):
             return known[1]
