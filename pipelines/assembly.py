@@ -9,6 +9,7 @@ import dagster as dg
 from assets.catalog.asset import build_catalog_asset
 from assets.executions.asset import build_executions_asset
 from assets.recordings.asset import build_recordings_asset
+from assets.recordings.fixity_asset import build_fixity_asset
 from pipelines.jobs import build_jobs
 from pipelines.partitions import daily_partitions
 from pipelines.schedules import build_schedules
@@ -39,8 +40,10 @@ def _build(
 ) -> dg.Definitions:
     executions = [build_executions_asset(spec, partitions) for spec in specs]
     recordings = [build_recordings_asset(spec, partitions, made) for spec, made in zip(specs, executions, strict=True)]
+    fixity = [build_fixity_asset(spec, made) for spec, made in zip(specs, recordings, strict=True)]
+    made = [*executions, *recordings, *fixity]
     return dg.Definitions(
-        assets=[*executions, *recordings, build_catalog_asset(specs, [*executions, *recordings])],
+        assets=[*made, build_catalog_asset(specs, made)],
         jobs=build_jobs(specs),
         schedules=build_schedules(specs, settings),
         sensors=build_sensors(specs, settings),

@@ -11,7 +11,7 @@ import dagster as dg
 
 from assets.recordings.queue import DayRange
 from pipelines.in_flight import range_of_tags, request
-from pipelines.jobs import CATALOG_JOB, archive_job_name, retry_job_name
+from pipelines.jobs import CATALOG_JOB, archive_job_name, fixity_job_name, retry_job_name
 from resources.dagster_archive import ArchiveResource
 from resources.redaction import redact
 
@@ -45,6 +45,10 @@ class Launcher:
     def retry(self, provider: str, span: DayRange, config: Mapping[str, Any] | None = None) -> JobResult:
         """Archive what is due in ``span`` without reading executions."""
         return self._launch(retry_job_name(provider), request(span, "").tags, span, self._config(provider, config))
+
+    def audit(self, provider: str) -> JobResult:
+        """Read back what is due of a provider's copies, and mend what is bad."""
+        return self._launch(fixity_job_name(provider), {}, None, _QUIET)
 
     def publish(self) -> JobResult:
         """Fold the ledger and publish the catalog."""

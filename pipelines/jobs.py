@@ -22,12 +22,17 @@ def retry_job_name(provider: str) -> str:
     return f"{provider}_retry"
 
 
+def fixity_job_name(provider: str) -> str:
+    """Return the name of the job that audits what is archived."""
+    return f"{provider}_fixity"
+
+
 CATALOG_JOB = "catalog_publish"
 """Not "catalog": a job and the op of an asset cannot share a name in a code location."""
 
 
 def build_jobs(specs: Sequence[ProviderSpec]) -> list[dg.UnresolvedAssetJobDefinition]:
-    """Return the two jobs of each provider, and the one that publishes the catalog."""
+    """Return the three jobs of each provider, and the one that publishes the catalog."""
     jobs = [_job(CATALOG_JOB, [CATALOG_KEY], "Fold the ledger and publish archive.duckdb.")]
     for spec in specs:
         executions, recordings = dg.AssetKey([spec.name, "executions"]), dg.AssetKey([spec.name, "recordings"])
@@ -35,6 +40,7 @@ def build_jobs(specs: Sequence[ProviderSpec]) -> list[dg.UnresolvedAssetJobDefin
         jobs += [
             _job(archive_job_name(spec.name), [executions, recordings], _ARCHIVE.format(spec.title), tags),
             _job(retry_job_name(spec.name), [recordings], _RETRY.format(spec.title), tags),
+            _job(fixity_job_name(spec.name), [dg.AssetKey([spec.name, "fixity"])], _FIXITY.format(spec.title), tags),
         ]
     return jobs
 
@@ -46,6 +52,10 @@ _ARCHIVE = (
 _RETRY = (
     "Archive the {} recordings that are due in the chosen days, without reading executions again. "
     "The retry sensor launches it. Config as for the archive job."
+)
+_FIXITY = (
+    "Read the {} copies of the day's part of the archive back, and fetch again what is damaged or missing. "
+    "Goes on where the last audit stopped."
 )
 
 

@@ -1,4 +1,4 @@
-"""The hourly schedules: read the open partitions of each provider again, and archive what is due in them."""
+"""The schedules: each hour, read the open partitions again and archive what is due; each day, audit what is archived."""
 
 from collections.abc import Sequence
 from datetime import UTC, date
@@ -9,8 +9,8 @@ from assets.executions.reads import last_reads
 from assets.recordings.ledger import Ledger
 from assets.recordings.queue import open_days, ranges_of
 from assets.shell import clear_failures
-from pipelines.in_flight import days_in_flight, end_dead_runs, request
-from pipelines.jobs import archive_job_name
+from pipelines.in_flight import UNFINISHED, days_in_flight, end_dead_runs, request
+from pipelines.jobs import archive_job_name, fixity_job_name
 from resources.archive import is_on
 from resources.dagster_archive import ArchiveResource
 from resources.providers.protocol import ProviderSpec
@@ -22,13 +22,18 @@ def schedule_name(provider: str) -> str:
     return f"{provider}_hourly"
 
 
+def fixity_schedule_name(provider: str) -> str:
+    """Return the name of the schedule of a provider's audit."""
+    return f"{provider}_fixity_daily"
+
+
 def build_schedules(specs: Sequence[ProviderSpec], settings: Settings) -> list[dg.ScheduleDefinition]:
-    """Return one schedule for each provider."""
-    return [_build(spec, settings) for spec in specs]
-
-
-def _build(spec: ProviderSpec, settings: Settings) -> dg.ScheduleDefinition:
+    """Return the two schedules of each provider."""
     running = dg.DefaultScheduleStatus.RUNNING if settings.archive_automation == "running" else dg.DefaultScheduleStatus.STOPPED
+    return [build(spec, running, settings) for spec in specs for build in (_build, _build_fixity)]
+
+
+def _build(spec: ProviderSpec, running: dg.DefaultScheduleStatus, settings: Settings) -> dg.ScheduleDefinition:
 
     @dg.schedule(
         name=schedule_name(spec.name),
@@ -60,3 +65,27 @@ def _build(spec: ProviderSpec, settings: Settings) -> dg.ScheduleDefinition:
         return [request(span, f"{tick:%Y-%m-%dT%H:%M}:{span}") for span in ranges_of(free)]
 
     return hourly
+
+
+def _build_fixity(spec: ProviderSpec, running: dg.DefaultScheduleStatus, settings: Settings) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=fixity_schedule_name(spec.name),
+        cron_schedule=settings.fixity_schedule_cron,
+        job_name=fixity_job_name(spec.name),
+        default_status=running,
+        execution_timezone="UTC",
+        description=f"Reads a part of the archived {spec.title} recordings back each day, and fetches again what is bad.",
+    )
+    def fixity_daily(context: dg.ScheduleEvaluationContext, archive: ArchiveResource) -> dg.SkipReason | dg.RunRequest:
+        tick = context.scheduled_execution_time.astimezone(UTC)
+        with clear_failures(), archive.opened() as opened:
+            # Also without a key: what was archived while there was one is still to be looked after.
+            if not Ledger(opened.storage).days(spec.name):
+                return dg.SkipReason(f"{spec.name}: nothing is archived yet")
+        end_dead_runs(context.instance)
+        filters = dg.RunsFilter(job_name=fixity_job_name(spec.name), statuses=UNFINISHED)
+        if context.instance.get_runs(filters=filters, limit=1):
+            return dg.SkipReason(f"{spec.name}: an audit is under way")
+        return dg.RunRequest(run_key=f"{tick:%Y-%m-%dT%H:%M}")
+
+    return fixity_daily

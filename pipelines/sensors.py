@@ -83,7 +83,7 @@ def reason_to_skip(queue: Queue, busy: int) -> str:
 
 
 def _catalog_sensor(specs: Sequence[ProviderSpec], running: dg.DefaultSensorStatus, interval: int) -> dg.SensorDefinition:
-    keys = [dg.AssetKey([spec.name, kind]) for spec in specs for kind in ("executions", "recordings")]
+    keys = [dg.AssetKey([spec.name, kind]) for spec in specs for kind in ("executions", "recordings", "fixity")]
 
     @dg.sensor(
         name=CATALOG_SENSOR,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,26 +13,30 @@ from resources.providers.registry import PROVIDERS
 from resources.providers.turns import StoredTurns
 from resources.settings import Settings, load_settings
 from resources.storage import ArchiveStorage, open_storage
-from resources.transfer import MediaClient
+from resources.transfer import Container, MediaClient
+from resources.transfer.playing_time import playing_times
 
 
 @dataclass(slots=True)
 class Archive:
-    """One archive, ready for use. Providers and the media client are opened when they are first asked for.
+    """One archive, ready for use from several threads. Providers and the media client are opened when they are first asked for.
 
     Attributes:
         settings: what the operator chose.
         storage: the archive root.
         runtime: clock and sleep.
         on_recording: called after each recording with (provider, outcome, bytes); for progress bars.
+        playing_time: says how many seconds a stored recording plays, or None where that cannot be told; never raises.
     """
 
     settings: Settings
     storage: ArchiveStorage
     runtime: Runtime = REAL_RUNTIME
     on_recording: Callable[[str, str, int], None] | None = None
+    playing_time: Callable[[ArchiveStorage, str, Container], float | None] = playing_times
     _providers: dict[str, Provider] = field(default_factory=dict[str, Provider])
     _media: MediaClient | None = None
+    _opening: threading.Lock = field(default_factory=threading.Lock)
 
     def provider(self, name: str) -> Provider:
         """Return the live client of a provider.
@@ -40,13 +45,16 @@ class Archive:
             SettingsError: the provider is unknown, is off (no key), or one of its settings is wrong.
         """
         spec = provider_spec(name)
-        if name not in self._providers:
-            client = spec.build(self.settings, self.client_runtime)
-            if client is None:
-                msg = f"{name} is off: {spec.key_setting} is not set. Set it in the environment or in .env (see .env.example)."
-                raise SettingsError(msg)
-            self._providers[name] = client
-        return self._providers[name]
+        with self._opening:  # several threads may be the first to ask
+            if name not in self._providers:
+                client = spec.build(self.settings, self.client_runtime)
+                if client is None:
+                    msg = (
+                        f"{name} is off: {spec.key_setting} is not set. Set it in the environment or in .env (see .env.example)."
+                    )
+                    raise SettingsError(msg)
+                self._providers[name] = client
+            return self._providers[name]
 
     @property
     def client_runtime(self) -> Runtime:
@@ -61,12 +69,13 @@ class Archive:
     @property
     def media(self) -> MediaClient:
         """The client for media bytes; it never sees a provider's key."""
-        if self._media is None:
-            runtime = self.runtime
-            self._media = MediaClient.from_settings(
-                self.settings, now=runtime.now, sleep=runtime.sleep, monotonic=runtime.monotonic
-            )
-        return self._media
+        with self._opening:
+            if self._media is None:
+                runtime = self.runtime
+                self._media = MediaClient.from_settings(
+                    self.settings, now=runtime.now, sleep=runtime.sleep, monotonic=runtime.monotonic
+                )
+            return self._media
 
     def close(self) -> None:
         """Close all connections."""

@@ -31,6 +31,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from resources.evidence import Evidence
+
 
 class ArchiveError(Exception):
     """Base of every error that the archive raises on purpose."""
@@ -162,7 +164,12 @@ class BlockedError(TerminalError):
 
 
 class NotMediaError(TerminalError):
-    """What came is not a recording: an error page, a type that is not allowed, or too small."""
+    """What came is not a recording: an error page, a type that is not allowed, or too small.
+
+    ``evidence`` is its beginning, where any of it came; for the quarantine alone, and in no text of the error.
+    """
+
+    evidence: Evidence | None = None
 
 
 class RefusedError(TerminalError):

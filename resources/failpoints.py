@@ -75,6 +75,25 @@ class Failpoint(StrEnum):
     CATALOG_POINTED = "catalog-pointed"
     """The pointer names it (object storage)."""
 
+    # An audit, and what it mends.
+    AUDIT_READ = "audit-read"
+    """A part of the slice has been read back; that is not written down."""
+    AUDIT_NOTED = "audit-noted"
+    """It is written down how far the audit has come."""
+    DAMAGE_NOTED = "damage-noted"
+    """The ledger knows of the damage; no new copy has been asked for."""
+    COPY_REPLACED = "copy-replaced"
+    """The new copy and its sidecar are stored; the ledger does not know it."""
+    SIDECAR_RESTORED = "sidecar-restored"
+    """The sidecar was written again; the ledger does not know it."""
+
+    # A rebuild.
+    REBUILT_EVENTS = "rebuilt-events"
+    """The events of a day that were lost are written again."""
+    REBUILT_STATE = "rebuilt-state"
+    """The compacted state of a provider was made again; its manifests were not."""
+    REBUILT_MANIFEST = "rebuilt-manifest"
+
 
 Hook = Callable[[Failpoint], None]
 

@@ -57,6 +57,11 @@ def remember_secret(value: str | None) -> None:
             _known.add(value)
 
 
+def known_secrets() -> tuple[str, ...]:
+    """Return the values that :func:`redact` removes wherever they stand."""
+    return tuple(_known)
+
+
 def safe_url(url: str) -> str:
     """Return ``url`` without its query, fragment and user info, fit for a message."""
     try:

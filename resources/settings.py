@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     # -- media
     media_allowed_hosts: CommaList = ()
     media_allow_private: bool = False
+    media_allowed_types: CommaList = ()
     media_max_bytes: int = Field(default=20 * 1024 * MIB, ge=1)
     media_require_length: bool = True
     media_min_bytes: int = Field(default=64, ge=1)
@@ -56,6 +57,8 @@ class Settings(BaseSettings):
     media_stall_seconds: float = Field(default=30.0, gt=0)
     media_min_bytes_per_second: int = Field(default=1024, ge=1)
     media_deadline_seconds: float = Field(default=3600.0, gt=0)
+    media_duration_tolerance_seconds: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    media_duration_tolerance_share: float = Field(default=0.05, ge=0, le=1)
 
     # -- partitions
     archive_start_date: str = "2026-01-01"
@@ -72,17 +75,34 @@ class Settings(BaseSettings):
     transient_retries: int = Field(default=4, ge=0)
     transient_budget_seconds: float = Field(default=120.0, ge=0)
 
+    # -- the audit of what is archived
+    fixity_cycle_days: int = Field(default=30, ge=1)
+    fixity_schedule_cron: str = "40 3 * * *"
+    fixity_max_seconds: float = Field(default=1800.0, gt=0)
+    fixity_max_repairs: int = Field(default=100, ge=0)
+
     # -- automation
     archive_schedule_cron: str = "15 * * * *"
     archive_sensor_interval_seconds: int = Field(default=60, ge=1)
     archive_sensor_max_runs: int = Field(default=10, ge=1)
     archive_automation: Literal["running", "stopped"] = "running"
 
-    @field_validator("media_allowed_hosts", mode="before")
+    @field_validator("media_allowed_hosts", "media_allowed_types", mode="before")
     @classmethod
-    def _split_hosts(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("media_allowed_types")
+    @classmethod
+    def _are_types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        from resources.transfer.signature import TYPES, allows  # noqa: PLC0415 -- the transfer reads these settings
+
+        strange = [entry for entry in value if not any(allows((entry,), known) for known in TYPES)]
+        if strange:
+            msg = f"no recording is ever {', '.join(strange)}: write audio/*, video/*, or some of {', '.join(TYPES)}"
+            raise ValueError(msg)
         return value
 
     @field_validator("archive_start_date")
@@ -95,7 +115,7 @@ class Settings(BaseSettings):
             raise ValueError(msg) from None
         return value
 
-    @field_validator("archive_schedule_cron")
+    @field_validator("archive_schedule_cron", "fixity_schedule_cron")
     @classmethod
     def _is_a_cron_line(cls, value: str) -> str:
         if not _CRON.fullmatch(value.strip()):

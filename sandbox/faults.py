@@ -23,6 +23,8 @@ class Fault(StrEnum):
     KATAVEN_WRONG_BASE = "kataven-wrong-base"
     LINK_EXPIRED = "link-expired"
     MEDIA_HTML = "media-html"
+    MEDIA_SVG = "media-svg"
+    MEDIA_JSON = "media-json"
     MEDIA_TRUNCATE = "media-truncate"
     MEDIA_NO_LENGTH = "media-no-length"
     MEDIA_NO_RANGES = "media-no-ranges"
@@ -65,7 +67,9 @@ FAULTS: dict[Fault, FaultKind] = {
     Fault.FEATHER_REPEATED_CURSOR: FaultKind(Value.NONE, "nextCursor is always the same, and so is the page"),
     Fault.KATAVEN_WRONG_BASE: FaultKind(Value.NONE, 'every path is answered 404 "404 page not found"'),
     Fault.LINK_EXPIRED: FaultKind(Value.NONE, "presigned URLs have expired when they are handed out"),
-    Fault.MEDIA_HTML: FaultKind(Value.NONE, "media is an HTML error page with status 200"),
+    Fault.MEDIA_HTML: FaultKind(Value.NONE, "media is an HTML error page with status 200, which quotes the presigned URL"),
+    Fault.MEDIA_SVG: FaultKind(Value.NONE, "media is an SVG picture of an error with status 200, which quotes the signature"),
+    Fault.MEDIA_JSON: FaultKind(Value.NONE, "media is a JSON error with status 200, which quotes the presigned URL's parts"),
     Fault.MEDIA_TRUNCATE: FaultKind(
         Value.OPTIONAL_COUNT, "bodies stop after so many bytes (half) of the length that they announced"
     ),

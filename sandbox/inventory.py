@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sandbox import fiction
+from sandbox.durations import told_seconds
 from sandbox.executions import Execution
 from sandbox.scenarios import Drift
 from sandbox.seeds import generator
@@ -30,6 +31,7 @@ COLUMNS: tuple[str, ...] = (
     "session_id",
     "started_at",
     "ended_at",
+    "duration",
     "status",
     "campaign_id",
     "phone_number",
@@ -93,6 +95,7 @@ class Inventory:
             "session_id": session.execution_id,
             "started_at": session.created_at,
             "ended_at": session.ended_at if ended else None,
+            "duration": told_seconds(session) if ended else None,
             "status": "ended" if ended else "in_progress",
             "campaign_id": f"cmp_{rng.choice(fiction.CAMPAIGNS)}",
             "phone_number": fiction.phone_number(rng),
@@ -139,7 +142,7 @@ def _jsonl(rows: Sequence[Row], *, broken: bool) -> bytes:
 
 def _parquet(rows: Sequence[Row]) -> bytes:
     times = pa.timestamp("us", tz="UTC")
-    types = {"started_at": times, "ended_at": times, "cost": pa.float64()}
+    types = {"started_at": times, "ended_at": times, "cost": pa.float64(), "duration": pa.float64()}
     columns = {name: pa.array([_typed(row[name]) for row in rows], types.get(name, pa.string())) for name in COLUMNS}
     target = io.BytesIO()
     pq.write_table(pa.table(columns), target)

@@ -12,10 +12,11 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sandbox.containers import body_of
+from sandbox.error_pages import error_page
 from sandbox.executions import Recording, timestamp
 from sandbox.faults import Fault
 from sandbox.media import Body, MediaPlan
@@ -30,7 +31,6 @@ LEAKING_HEADERS = ("authorization", "x-api-key", "x-asteroid-agents-api-key", "x
 
 _SLOW_PIECES_PER_SECOND = 10
 _OVERLAP_BYTES = 100
-_HTML = "<!doctype html><html><head><title>Service unavailable</title></head><body><h1>Try again later</h1></body></html>"
 _VERDICT_ERRORS = {
     Verdict.MISSING: ("AccessDenied", "Access Denied"),
     Verdict.EXPIRED: ("AccessDenied", "Request has expired"),
@@ -84,8 +84,11 @@ class MediaHost:
         first = not head and counts.media_gets == 1
         if first and recording.scenario is Scenario.MEDIA_ERROR:
             return _xml_error(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalError", "We encountered an internal error.")
-        if self._stage.faults.has(Fault.MEDIA_HTML):
-            return HTMLResponse(_HTML)
+        page = error_page(
+            self._stage.faults, str(scope["path"]), bytes(scope["query_string"]).decode("latin-1"), counts.media_gets
+        )
+        if page is not None:
+            return page
         answer = self._object(recording, plan, headers)
         if isinstance(answer, _Transfer):
             answer.head = head

@@ -54,6 +54,8 @@ class Scenario(StrEnum):
     """The first GET at the media host loses its connection in mid-body."""
     LINK_EXPIRED = "link-expired-once"
     """The first presigned URL has expired when it is handed out."""
+    WRONG_LENGTH = "wrong-length"
+    """The provider says a length that cannot be the recording's: too long for a call, too short for a video."""
 
 
 class FinalState(StrEnum):

@@ -9,10 +9,11 @@ from functools import cached_property
 from sandbox.casting import Casting
 from sandbox.containers import facts_of
 from sandbox.days import Calendar
+from sandbox.durations import told_seconds
 from sandbox.executions import Execution, Recording, timestamp
 from sandbox.options import WorldOptions
 from sandbox.plan import ProviderPlan
-from sandbox.scenarios import final_states
+from sandbox.scenarios import Leg, Scenario, final_states
 
 Clock = Callable[[], datetime]
 
@@ -120,6 +121,8 @@ def _recording_truth(recording: Recording, execution: Execution) -> dict[str, ob
         "content_type": media.container.content_type if media else None,
         "extension": media.container.value if media else None,
         "duration_seconds": round(facts.seconds, 3) if facts else None,
+        "told_seconds": told_seconds(execution) if recording.leg is Leg.MAIN else None,
+        "flaw": "duration" if recording.scenario is Scenario.WRONG_LENGTH else None,
         "final_state": states[0],
         "final_states": list(states),
     }

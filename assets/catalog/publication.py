@@ -80,12 +80,15 @@ def publish(storage: ArchiveStorage, specs: Iterable[ProviderSpec], now: datetim
 
 def _publish_once(storage: ArchiveStorage, specs: Sequence[ProviderSpec], now: datetime) -> Publication:
     ledger = Ledger(storage)
+    # A run that was killed before its manifest left one that does not know its last recordings. Before the fold: a file that
+    # was folded, and that no manifest knows, is one whose line was removed.
+    known = {(spec.name, day) for spec in specs for day in ledger.tail_days(spec.name)}
+    for provider, day in sorted(known):
+        publish_manifest(ledger, provider, day)
     folds = tuple(ledger.fold(spec.name) for spec in specs)
     generations = _generations(storage, specs)
-    for fold in folds:
-        for day in fold.days:
-            # A run that was killed before its manifest left one that does not know its last recordings.
-            publish_manifest(ledger, fold.provider, day)
+    for provider, day in sorted({(fold.provider, day) for fold in folds for day in fold.days} - known):
+        publish_manifest(ledger, provider, day)
     with tempfile.TemporaryDirectory(prefix="recording-archive-") as folder:
         built = Path(folder) / CATALOG_NAME
         report = build(built, storage, specs, now)

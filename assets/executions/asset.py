@@ -9,6 +9,7 @@ import dagster as dg
 from assets.executions.ingest import DayReport, ExpectedRecording, IngestReport, ingest
 from assets.executions.reads import note_reads
 from assets.recordings.discovery import discover
+from assets.recordings.duration import Tolerance
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
 from assets.shell import clear_failures, hold_run
@@ -42,9 +43,10 @@ def build_executions_asset(spec: ProviderSpec, partitions: dg.PartitionsDefiniti
         hold_run(context)
         with clear_failures(), archive.opened() as opened:
             ledger, policy, now = Ledger(opened.storage), Policy.from_settings(opened.settings), opened.runtime.now()
+            tolerance = Tolerance.from_settings(opened.settings)
 
             def tell_ledger(day: date, expected: Sequence[ExpectedRecording]) -> None:
-                discover(ledger, spec.name, day, expected, run_id=context.run.run_id, now=now, policy=policy)
+                discover(ledger, spec.name, day, expected, run_id=context.run.run_id, now=now, policy=policy, tolerance=tolerance)
 
             report = ingest(opened.provider(spec.name), spec, opened.storage, days, now=now, before_write=tell_ledger)
             for day in report.days:

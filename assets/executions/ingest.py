@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 from assets.executions import lake
 from assets.executions.intake import Row, split, strict
 from assets.executions.merge import merge
-from assets.executions.schema import BAD
+from assets.executions.schema import BAD, length_columns
 from assets.executions.spool import Spool
 from resources.errors import ArchiveError
 from resources.failpoints import Failpoint, reached
@@ -35,6 +36,7 @@ class ExpectedRecording:
         execution_id, leg: which recording.
         terminal: True when the execution has ended.
         ended_at, purged_at: UTC, or None when unknown or not so.
+        expected_seconds: how long it should play by the provider's account, or None where that says nothing.
     """
 
     execution_id: str
@@ -42,6 +44,7 @@ class ExpectedRecording:
     terminal: bool
     ended_at: datetime | None
     purged_at: datetime | None
+    expected_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +134,28 @@ def _walk(provider: Provider, days: Sequence[date], spool: Spool, now: datetime,
                 spool.add(day, _row(record, now, report))
 
 
-def expected_recordings(table: pa.Table) -> list[ExpectedRecording]:
+def expected_recordings(spec: ProviderSpec, table: pa.Table) -> list[ExpectedRecording]:
     """Return the recordings that the executions of a partition should have."""
-    names = ("execution_id", "legs", "terminal", "ended_at", "purged_at")
-    rows = zip(*(table[name].to_pylist() for name in names), strict=True)
+    lengths = length_columns(spec)
+    names = ("execution_id", "legs", "terminal", "ended_at", "purged_at", *dict.fromkeys(lengths.values()))
+    rows = table.select(names).to_pylist()
     return [
-        ExpectedRecording(execution_id, Leg(leg), terminal, ended_at, purged_at)
-        for execution_id, legs, terminal, ended_at, purged_at in rows
-        for leg in legs
+        ExpectedRecording(
+            row["execution_id"],
+            leg,
+            row["terminal"],
+            row["ended_at"],
+            row["purged_at"],
+            _length(row[lengths[leg]]) if leg in lengths else None,
+        )
+        for row in rows
+        for leg in map(Leg, row["legs"])
     ]
+
+
+def _length(seconds: float | None) -> float | None:
+    """Return a playing time; zero is what a provider writes that has not counted yet, and no recording plays for it."""
+    return seconds if seconds is not None and 0 < seconds < math.inf else None
 
 
 def _row(record: ExecutionRecord, now: datetime, report: IngestReport) -> Row:
@@ -158,7 +174,7 @@ def _settle(
     news = bool(merged.new or merged.changed or not before.settled)
     table = lake.updated(spec, day, before.table, merged.rows) if news else before.table
     # Also without news: a ledger that a kill left behind catches up.
-    before_write(day, expected_recordings(table))
+    before_write(day, expected_recordings(spec, table))
     if news:
         lake.write(storage, spec, day, table, before)
         reached(Failpoint.EXECUTIONS_WRITTEN)

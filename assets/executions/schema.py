@@ -16,6 +16,7 @@ from functools import cache
 
 import pyarrow as pa
 
+from resources.model import Leg
 from resources.providers.protocol import Field, ProviderSpec
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -87,8 +88,10 @@ def columns(spec: ProviderSpec) -> tuple[Column, ...]:
     """Return all columns of a provider's lake, in order, with their documentation.
 
     Raises:
-        ValueError: two fields share a column, a column begins with an underscore, or a JSON field is not a string column.
+        ValueError: two fields share a column, a column begins with an underscore, a JSON field is not a string column, or an
+            expected length is no field with a number.
     """
+    length_columns(spec)
     own = tuple(Column(lake_column(field), field.type, field.doc) for field in spec.fields)
     names = [column.name.lower() for column in own]
     repeated = sorted({name for name in names if names.count(name) > 1 or name in _RESERVED})
@@ -106,6 +109,25 @@ def columns(spec: ProviderSpec) -> tuple[Column, ...]:
 def lake_schema(spec: ProviderSpec) -> pa.Schema:
     """Return the Arrow schema of a provider's lake. Raises ValueError as :func:`columns` does."""
     return pa.schema([(column.name, column.type) for column in columns(spec)])
+
+
+@cache
+def length_columns(spec: ProviderSpec) -> dict[Leg, str]:
+    """Return for each leg the lake's column that says how long its recording should play.
+
+    Raises:
+        ValueError: the spec names a field that it does not have, or that is no number.
+    """
+    fields = {field.name: field for field in spec.fields}
+    wrong = [
+        length.field
+        for length in spec.expected_lengths.values()
+        if length.field not in fields or not pa.types.is_floating(fields[length.field].type)
+    ]
+    if wrong:
+        msg = f"{spec.name}: expected_lengths names {wrong}, which are no fields with a number"
+        raise ValueError(msg)
+    return {leg: lake_column(fields[length.field]) for leg, length in spec.expected_lengths.items()}
 
 
 def column_docs(spec: ProviderSpec) -> dict[str, str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date
 
 from assets.recordings import names
 from assets.recordings.errand import Errand
 from assets.recordings.events import Copy, Event
+from assets.recordings.readback import measure
 from assets.recordings.sidecar import Sidecar, read_sidecar, write_sidecar
+from resources.archive import Archive
 from resources.errors import NotMediaError, Subject
 from resources.model import RecordingKey
 from resources.storage import ArchiveStorage
@@ -34,19 +36,25 @@ def find_orphans(storage: ArchiveStorage, provider: str, day: date, due: Iterabl
     return found
 
 
-def adopt(storage: ArchiveStorage, errand: Errand, path: str, now: datetime) -> Copy:
+def adopt(archive: Archive, errand: Errand, path: str) -> Copy:
     """Return the facts of a published copy, from its sidecar or, where there is none, from its bytes.
 
-    A recording is published only after it was verified, so what lies there is whole.
+    A recording is published only after it was verified, so what lies there without a sidecar is whole. What has one may lie there
+    for long (its events were lost), and is believed only when its bytes are those that the sidecar says.
 
     Raises:
-        NotMediaError: it is not media after all; somebody else put it there. It is left as it is.
+        NotMediaError: it is not media after all, or not what its sidecar says; it is left as it is.
     """
-    key, day = errand.key, errand.day
+    storage, key, day = archive.storage, errand.key, errand.day
+    # Who published it may be between naming it and making the name last: what the ledger says must not outlive the copy.
     storage.settle(names.recording_folder(key.provider, day, key.execution_id))
     known = read_sidecar(storage, key, day, errand.number)
-    if known is not None and known[0].path == path and known[0].bytes == storage.info(path).size:
-        return known[1]
+    if known is not None and known[0].path == path:
+        if measure(storage, path) == (known[0].bytes, known[0].sha256):
+            return known[1]
+        subject = Subject(key.provider, key.execution_id, key.leg.value)
+        msg = f"{path} is not what its sidecar says: run `recording-archive rebuild`, which writes that down, then an audit"
+        raise NotMediaError(subject, msg)
     digest, size, head = hashlib.sha256(), 0, b""
     with storage.open(path) as stream:
         while chunk := stream.read(_CHUNK):
@@ -67,10 +75,11 @@ def adopt(storage: ArchiveStorage, errand: Errand, path: str, now: datetime) -> 
         bytes=size,
         sha256=digest.hexdigest(),
         content_type=container.content_type,
-        archived_at=now,
+        archived_at=archive.runtime.now(),
         run_id=errand.run_id,
         attempts=errand.attempts,
         number=errand.number,
+        media_seconds=archive.playing_time(storage, path, container),
         expected_seconds=errand.expected_seconds,
         adopted=True,
     )

@@ -15,19 +15,21 @@ from datetime import date
 from http import HTTPStatus
 from uuid import uuid4
 
-from assets.recordings import adoption
+from assets.recordings import adoption, quarantine
 from assets.recordings.copying import Copier
+from assets.recordings.duration import Tolerance, flaw_of
 from assets.recordings.errand import Errand
-from assets.recordings.events import Copy, Event
+from assets.recordings.events import Copy, Event, Flaw
 from assets.recordings.ledger import EventBuffer, Ledger
 from assets.recordings.lifecycle import Fact, Outcome, Policy, State, is_due, transition
 from assets.recordings.manifest import publish_manifest
 from assets.recordings.outcomes import fact_of
-from assets.recordings.report import DayReport, Fault
+from assets.recordings.report import DayReport, Fault, Mismatch
 from resources.archive import Archive
 from resources.errors import (
     AbsentError,
     BlockedError,
+    NotMediaError,
     RateLimitedError,
     RecordingError,
     StorageError,
@@ -125,6 +127,8 @@ class _DayRun:
     report: DayReport = field(init=False)
     copier: Copier = field(init=False)
     orphans: dict[RecordingKey, str] = field(default_factory=dict[RecordingKey, str])
+    _tolerance: Tolerance = field(init=False)
+    _known: dict[RecordingKey, Event] = field(default_factory=dict[RecordingKey, Event])
     _fault: BaseException | None = None
     _doubtful: list[tuple[Event, _Result]] = field(default_factory=list[tuple[Event, _Result]])
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -133,6 +137,7 @@ class _DayRun:
         runtime = self.archive.runtime
         self.ledger = Ledger(self.archive.storage)
         self.policy = Policy.from_settings(self.archive.settings)
+        self._tolerance = Tolerance.from_settings(self.archive.settings)
         self.patience = Patience.from_settings(self.archive.settings, runtime.sleep)
         self.buffer = EventBuffer(self.ledger, runtime.now, runtime.monotonic)
         self.report = DayReport(self.provider.name, self.day)
@@ -140,7 +145,7 @@ class _DayRun:
 
     def execute(self) -> DayReport:
         started = self.archive.runtime.monotonic()
-        events = self.ledger.read_day(self.provider.name, self.day)
+        events = self._known = self.ledger.read_day(self.provider.name, self.day)
         self.report.known = len(events)
         unarchived = [event for event in events.values() if event.life.state is not State.ARCHIVED]
         self.report.already_archived = len(events) - len(unarchived)
@@ -150,10 +155,12 @@ class _DayRun:
         if self.selection.dry_run:
             self.report.dry_run = True
             self.report.states.update(event.life.state for event in due)
+            self._look_at_lengths()
             return self.report
         self._sweep()
         if due:
             self._work(due)
+        self._look_at_lengths()
         publish_manifest(self.ledger, self.provider.name, self.day)
         self.report.seconds = self.archive.runtime.monotonic() - started
         return self.report
@@ -164,6 +171,19 @@ class _DayRun:
             self.memory.swept = True
             with contextlib.suppress(StorageError):  # tidying up is no reason to fail: what is wrong with the root shows soon
                 self.archive.storage.sweep()
+
+    def _look_at_lengths(self) -> None:
+        """Report how the partition's copies play, those that were archived before included."""
+        for key, event in sorted(self._known.items()):
+            if event.copy is None:
+                continue
+            self.report.copies += 1
+            self.report.unknown_lengths += event.copy.media_seconds is None
+            if event.flaw is Flaw.DURATION:
+                mismatch = Mismatch(
+                    key.execution_id, key.leg.value, event.copy.media_seconds, event.expected_seconds, event.copy.path
+                )
+                self.report.mismatches.append(mismatch)
 
     # -- what is due
 
@@ -240,7 +260,8 @@ class _DayRun:
         try:
             result = self._made(event)
         except RecordingError as error:
-            result = _Result(fact_of(error), error=error)
+            kept = self._quarantine(event, error) if isinstance(error, NotMediaError) else None
+            result = _Result(fact_of(error), error=error, detail=f"{error.detail}; {kept}" if kept else None)
             self._stop_others(error)
         except StorageError as error:
             result = self._storage_fault(error)
@@ -252,7 +273,7 @@ class _DayRun:
 
     def _made(self, event: Event) -> _Result:
         """Make the copy: find it published, or fetch it."""
-        errand = Errand(event.key, event.day, self.run_id, event.life.attempts, expected_seconds=event.expected_seconds)
+        errand = self._errand(event)
         orphan = self.orphans.get(event.key)
         made = self.copier.adopt(errand, orphan) if orphan else self.patience.call(lambda: self.copier.make(errand))
         if made.adopted:
@@ -261,6 +282,12 @@ class _DayRun:
         with self._lock:
             self.report.continuations += made.continuations
         return _Result(Fact(Outcome.ARCHIVED), copy=made.copy, detail="archived")
+
+    def _errand(self, event: Event) -> Errand:
+        return Errand(event.key, event.day, self.run_id, event.life.attempts, expected_seconds=event.expected_seconds)
+
+    def _quarantine(self, event: Event, error: NotMediaError) -> str | None:
+        return quarantine.keep(self.archive.storage, self._errand(event), error, self.archive.runtime.now())
 
     def _count_link(self) -> None:
         with self._lock:
@@ -322,6 +349,9 @@ class _DayRun:
             proved_base=self.provider.base_url if result.fact.outcome in PROOFS else event.proved_base,
             seconds=result.seconds,
             copy=result.copy,
+            flaw=flaw_of(event.key, result.copy, event.expected_seconds, self._tolerance) if result.copy else None,
         )
         self.buffer.add(after)
+        with self._lock:
+            self._known[after.key] = after
         return after

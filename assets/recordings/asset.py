@@ -15,6 +15,11 @@ from resources.dagster_archive import ArchiveResource
 from resources.providers.protocol import ProviderSpec
 
 NOTHING_WENT_WRONG = "nothing_went_wrong_for_good"
+PLAYS_AS_SAID = "copies_play_as_long_as_the_provider_says"
+
+
+MISMATCHES_SHOWN = 20
+"""How many copies the check names; all are counted, and the catalog has them all."""
 
 
 class RecordingsConfig(dg.Config):
@@ -48,7 +53,12 @@ def build_recordings_asset(
                 NOTHING_WENT_WRONG,
                 asset=dg.AssetKey([spec.name, "recordings"]),
                 description="No recording of this run ended as a dead letter, and none is blocked by a setting.",
-            )
+            ),
+            dg.AssetCheckSpec(
+                PLAYS_AS_SAID,
+                asset=dg.AssetKey([spec.name, "recordings"]),
+                description="Every copy of these days plays for as long as the provider says, as far as both say anything.",
+            ),
         ],
     )
     def recordings(
@@ -64,7 +74,7 @@ def build_recordings_asset(
                 context.log.info(summary(report))
                 context.add_asset_metadata(metadata(report), asset_key=context.asset_key, partition_key=key)
                 reports.append(report)
-        yield dg.MaterializeResult(check_results=[_verdict(reports)])
+        yield dg.MaterializeResult(check_results=[_verdict(reports), _verdict_on_lengths(reports)])
 
     return recordings
 
@@ -104,6 +114,8 @@ def metadata(report: DayReport) -> Mapping[str, dg.MetadataValue]:
         "MB/s": dg.MetadataValue.float(round(report.megabytes_per_second, 2)),
         "links_asked": dg.MetadataValue.int(report.links),
         "continuations": dg.MetadataValue.int(report.continuations),
+        "other_length": dg.MetadataValue.int(len(report.mismatches)),
+        "unknown_length": dg.MetadataValue.int(report.unknown_lengths),
         "dry_run": dg.MetadataValue.bool(report.dry_run),
         "worst_errors": dg.MetadataValue.table(records, dg.TableSchema(columns)),
     }
@@ -120,4 +132,24 @@ def _verdict(reports: list[DayReport]) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.ERROR,
         description=f"{failed} dead letters, {blocked} blocked. {worst}" if failed + blocked else None,
         metadata={"failed": failed, "blocked": blocked},
+    )
+
+
+def _verdict_on_lengths(reports: list[DayReport]) -> dg.AssetCheckResult:
+    """Judge all copies of the run's partitions, whichever run made them: a flaw does not go away by being looked at once."""
+    mismatches = [mismatch for report in reports for mismatch in report.mismatches]
+    lines = "\n".join(f"- {mismatch}" for mismatch in mismatches[:MISMATCHES_SHOWN])
+    return dg.AssetCheckResult(
+        passed=not mismatches,
+        check_name=PLAYS_AS_SAID,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(mismatches)} copies play for another time than the provider says. {mismatches[0]}"
+        if mismatches
+        else None,
+        metadata={
+            "copies": sum(report.copies for report in reports),
+            "other_length": len(mismatches),
+            "unknown_length": sum(report.unknown_lengths for report in reports),
+            "mismatches": dg.MetadataValue.md(lines),
+        },
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,33 +85,52 @@ class EventFile:
         sha256: of its bytes.
         link: what it says of itself; None where it says nothing, or nothing that can be read.
         rows: its rows; None where it is no Parquet file.
+        digests: of the rows as they are now, in their order.
     """
 
     path: str
     sha256: str
     link: ChainLink | None
     rows: tuple[Mapping[str, Any], ...] | None
+    digests: tuple[str, ...] = ()
 
     @property
     def is_own(self) -> bool:
-        """Whether it is what its writer wrote, as far as it can tell by itself: its own path, its own rows."""
-        return self.link is not None and self.link.path == self.path and self.rows is not None and not self.strange_rows
+        """Whether it is what its writer wrote, as far as it can tell by itself: its own path, its own rows in their order."""
+        link = self.link
+        return (
+            link is not None
+            and link.path == self.path
+            and self.rows is not None
+            and link.rows == self.digests
+            and (link.number == 1) == (not link.previous)
+        )
+
+    @property
+    def genuine_rows(self) -> list[Mapping[str, Any]]:
+        """The rows that the writer wrote as they are."""
+        return self._sorted_out()[0]
 
     @property
     def strange_rows(self) -> list[Mapping[str, Any]]:
-        """The rows that the writer did not write as they are."""
-        if self.link is None or self.rows is None:
-            return list(self.rows or ())
-        expected = set(self.link.rows)
-        return [row for row in self.rows if row_digest(row) not in expected]
+        """The rows that the writer did not write as they are, or not so often."""
+        return self._sorted_out()[1]
 
     @property
     def lost_rows(self) -> int:
         """How many of the writer's rows are not there as it wrote them."""
         if self.link is None or self.rows is None:
             return 0
-        found = {row_digest(row) for row in self.rows}
-        return sum(digest not in found for digest in self.link.rows)
+        return (Counter(self.link.rows) - Counter(self.digests)).total()
+
+    def _sorted_out(self) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+        genuine: list[Mapping[str, Any]] = []
+        strange: list[Mapping[str, Any]] = []
+        expected = Counter(self.link.rows if self.link is not None and self.link.path == self.path else ())
+        for row, digest in zip(self.rows or (), self.digests, strict=True):
+            (genuine if expected[digest] > 0 else strange).append(row)
+            expected[digest] -= 1
+        return genuine, strange
 
 
 def read_event_file(path: str, data: bytes) -> EventFile:
@@ -119,14 +139,15 @@ def read_event_file(path: str, data: bytes) -> EventFile:
     try:
         table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
         rows = tuple(table.to_pylist())
-    except (pa.ArrowException, OSError, ValueError):
+        digests = tuple(map(row_digest, rows))
+    except (pa.ArrowException, msgspec.MsgspecError, OSError, ValueError, TypeError):
         return EventFile(path, digest, None, None)
     metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
     try:
         link = msgspec.json.decode(metadata.get(METADATA_KEY, b""), type=ChainLink)
     except msgspec.MsgspecError:
         link = None
-    return EventFile(path, digest, link, rows)
+    return EventFile(path, digest, link, rows, digests)
 
 
 def row_digest(row: Mapping[str, Any]) -> str:

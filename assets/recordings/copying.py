@@ -64,6 +64,7 @@ class Copier:
                 return self.adopt(errand, path)
             reached(Failpoint.RECORDING_PUBLISHED)
             facts = body.facts
+        media_seconds = self.archive.playing_time(storage, path, body.detected)
         sidecar = Sidecar(
             provider=key.provider,
             execution_id=key.execution_id,
@@ -80,6 +81,7 @@ class Copier:
             run_id=errand.run_id,
             attempts=errand.attempts + 1,
             number=errand.number,
+            media_seconds=media_seconds,
             expected_seconds=errand.expected_seconds,
         )
         return Made(write_sidecar(storage, sidecar), continuations=facts.continuations)
@@ -91,7 +93,7 @@ class Copier:
             NotMediaError: it is no recording; somebody else put it there.
             StorageError: the root failed.
         """
-        return Made(adoption.adopt(self.archive.storage, errand, path, self.archive.runtime.now()), adopted=True)
+        return Made(adoption.adopt(self.archive, errand, path), adopted=True)
 
     def _ask_for_link(self, key: RecordingKey) -> Link:
         self.on_link()

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from uuid import uuid4
 
 from assets.executions.ingest import ExpectedRecording
+from assets.recordings.duration import Tolerance, flaw_after
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Fact, Outcome, Policy, transition
 from resources.failpoints import Failpoint, reached
 from resources.model import RecordingKey
 
+_USUAL = Tolerance()
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How many recordings a discovery wrote about: first seen, now ready to be asked for, now purged."""
+    """How many recordings a discovery wrote about: first seen, now ready to be asked for, now purged, now with another length."""
 
     discovered: int
     ended: int
     purged: int
+    described: int
 
 
 def discover(
-    ledger: Ledger, provider: str, day: date, expected: Iterable[ExpectedRecording], *, run_id: str, now: datetime, policy: Policy
+    ledger: Ledger,
+    provider: str,
+    day: date,
+    expected: Iterable[ExpectedRecording],
+    *,
+    run_id: str,
+    now: datetime,
+    policy: Policy,
+    tolerance: Tolerance = _USUAL,
 ) -> Finding:
     """Tell the ledger of the recordings that the executions of one partition should have. Again is harmless.
 
@@ -41,31 +53,44 @@ def discover(
         if outcome is None:
             continue
         fact = Fact(outcome, execution_ended=item.terminal, ended_at=item.ended_at)
-        events.append(
-            Event(
-                key=key,
-                day=day,
-                event_id=uuid4().hex,
-                seq=before.seq + 1 if before else 1,
-                at=now,
-                run_id=run_id,
-                outcome=outcome,
-                life=transition(before.life if before else None, fact, now, policy, key),
-                copy=before.copy if before else None,
-            )
-        )
+        life = transition(before.life if before else None, fact, now, policy, key)
+        event = Event(key, day, uuid4().hex, 1, now, run_id, outcome, life, expected_seconds=item.expected_seconds)
+        events.append(event if before is None else _after(before, event, tolerance))
     ledger.append(events, now)
     reached(Failpoint.RECORDINGS_DISCOVERED)
     outcomes = [event.outcome for event in events]
-    return Finding(*(outcomes.count(outcome) for outcome in (Outcome.DISCOVERED, Outcome.ENDED, Outcome.PURGED)))
+    return Finding(*map(outcomes.count, (Outcome.DISCOVERED, Outcome.ENDED, Outcome.PURGED, Outcome.DESCRIBED)))
 
 
 def _news(before: Event | None, item: ExpectedRecording) -> Outcome | None:
     """Return what ``item`` says that the ledger does not know, or None."""
+    described = (
+        Outcome.DESCRIBED if before is not None and _length(before, item.expected_seconds) != before.expected_seconds else None
+    )
     if before is not None and before.life.terminal:
-        return None
+        return described
     if item.purged_at is not None:
         return Outcome.PURGED
     if before is None:
         return Outcome.DISCOVERED
-    return Outcome.ENDED if item.terminal and before.life.eligible_since is None else None
+    return Outcome.ENDED if item.terminal and before.life.eligible_since is None else described
+
+
+def _after(before: Event, event: Event, tolerance: Tolerance) -> Event:
+    """Return ``event`` as what follows ``before``, with all that it says nothing about."""
+    seconds = _length(before, event.expected_seconds)
+    return replace(
+        event,
+        seq=before.seq + 1,
+        api_base=before.api_base,
+        proved_base=before.proved_base,
+        copy=before.copy,
+        flaw=flaw_after(before, seconds, tolerance),
+        expected_seconds=seconds,
+        detail=f"the provider says now that it plays {seconds:.1f} s" if event.outcome is Outcome.DESCRIBED and seconds else None,
+    )
+
+
+def _length(before: Event, seconds: float | None) -> float | None:
+    """Return how long a recording should play: a provider that says nothing any more has not unsaid it."""
+    return before.expected_seconds if seconds is None else seconds

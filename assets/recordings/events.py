@@ -32,6 +32,7 @@ class Copy:
         sidecar_sha256: of the sidecar's bytes, for the manifest.
         number: 1 for the first copy; a copy that replaces a damaged one has the next number, and stands beside it.
         media_seconds: how long it plays by its own account; None where it does not say, or was not asked.
+        archived_at: UTC moment of its publication, as its sidecar says.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Copy:
     sidecar_sha256: str
     number: int = 1
     media_seconds: float | None = None
+    archived_at: datetime | None = None
 
 
 class Flaw(StrEnum):
@@ -147,10 +149,12 @@ SCHEMA = pa.schema(
         ("media_seconds", pa.float64()),
         ("flaw", pa.string()),
         ("expected_seconds", pa.float64()),
+        ("archived_at", _MOMENT),
     ]
 )
 """The columns of an event file and of the compacted state; one row an event."""
 
+_NOTHING: dict[str, Any] = dict.fromkeys(SCHEMA.names)
 _KINDS = tuple((field.name, float if pa.types.is_floating(field.type) else object) for field in SCHEMA)
 
 NEVER_NULL = ("provider", "date", "execution_id", "leg", "event_id", "seq", "at", "outcome", "state", "attempts", "epoch")
@@ -166,7 +170,7 @@ _LIFE_FIELDS = (
     "trying_since",
     "ended_at",
 )
-_COPY_FIELDS = ("path", "bytes", "sha256", "content_type", "sidecar_sha256", "number", "media_seconds")
+_COPY_FIELDS = ("path", "bytes", "sha256", "content_type", "sidecar_sha256", "number", "media_seconds", "archived_at")
 
 
 def to_rows(events: Iterable[Event]) -> list[dict[str, Any]]:
@@ -183,6 +187,15 @@ def to_table(events: Iterable[Event]) -> pa.Table:
 def from_table(table: pa.Table) -> list[Event]:
     """Return the events of a table of :data:`SCHEMA`; columns that an older file lacks are None."""
     return [_from_row(row) for row in table.to_pylist()]
+
+
+def from_rows(rows: Iterable[Mapping[str, Any]]) -> list[Event]:
+    """Return the events of rows as they lie in an event file; columns that an older file lacks are None.
+
+    Raises:
+        ValueError, TypeError, KeyError: a row holds what no version that this one knows has written.
+    """
+    return [_from_row({**_NOTHING, **row}) for row in rows]
 
 
 def winners(events: Iterable[Event]) -> dict[RecordingKey, Event]:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import ParamSpec, TypeVar
@@ -62,6 +63,31 @@ class FoldReport:
     days: tuple[date, ...]
     recordings: int
     open_recordings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """A published fold.
+
+    Attributes:
+        path: of the state file, relative to the archive root; empty where nothing has been folded.
+        table: the winning event of each recording, of :data:`SCHEMA`.
+        folded: the event files that it was made of.
+    """
+
+    path: str
+    table: pa.Table
+    folded: frozenset[str]
+
+    @property
+    def days(self) -> set[date]:
+        """The partitions that it knows of, also those whose event files are gone."""
+        of_state = {day for day in self.table["date"].unique().to_pylist() if day is not None}
+        return of_state | set(map(_day_of, self.folded))
+
+    def events_of(self, day: date) -> list[Event]:
+        """Return the winning events of one partition."""
+        return from_table(self.table.filter(pc.field("date") == pa.scalar(day)))
 
 
 def _again_when_folded(read: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _Answer]:
@@ -128,6 +154,18 @@ class Ledger:
         return sorted(found)
 
     @_again_when_folded
+    def tail_days(self, provider: str) -> set[date]:
+        """Return the partitions that have events which no fold knows yet."""
+        return {_day_of(path) for path in self._tail(provider, self._pointer(provider))}
+
+    @_again_when_folded
+    def compacted(self, provider: str) -> Compacted:
+        """Return the compacted state as it is published, without the tail: what was folded, and what came of it."""
+        pointer = self._pointer(provider)
+        table = self._read_table(pointer.state) if pointer.state is not None else SCHEMA.empty_table()
+        return Compacted(pointer.state or "", table, self._folded(pointer))
+
+    @_again_when_folded
     def read_open(self, provider: str) -> dict[RecordingKey, Event]:
         """Return the winning event of every recording that is not in a terminal state, over all partitions.
 
@@ -169,25 +207,56 @@ class Ledger:
         tail = self._tail(provider, pointer)
         if not tail and pointer.state is not None:
             return self._report(provider, [], self._read_table(pointer.state))
-        for folder in sorted({path.rpartition("/")[0] for path in tail}):
-            self.storage.settle(folder)
+        self._settle(tail)
         state = self._merged(pointer, tail)
-        generation = pointer.generation + 1
-        stem = f"{_state_folder(provider)}/{generation:010d}-{uuid.uuid4().hex}"
-        open_rows = _open_part(state)
-        published = _Pointer(generation, f"{stem}.state.parquet", f"{stem}.open.parquet", f"{stem}.folded.json")
-        folded = sorted({*self._folded(pointer), *tail})
-        self.storage.create(f"{stem}.state.parquet", _to_bytes(state))
-        self.storage.create(f"{stem}.open.parquet", _to_bytes(open_rows))
-        self.storage.create(f"{stem}.folded.json", msgspec.json.encode(folded))
-        reached(Failpoint.FOLD_WRITTEN)
-        if self._pointer(provider).generation == pointer.generation:
-            self.storage.write(f"{_state_folder(provider)}/{_POINTER}", msgspec.json.encode(published))
-            reached(Failpoint.FOLD_POINTED)
-            self._drop_old_generations(provider, generation)
+        self._publish(provider, pointer, pointer.generation + 1, state, sorted({*self._folded(pointer), *tail}))
         return self._report(provider, tail, state)
 
+    @_again_when_folded
+    def refold(self, provider: str, *, forget: Collection[str] = ()) -> FoldReport:
+        """Make the compacted state again from the event files alone, whatever the published one says.
+
+        Files that the published one was made of and that are gone stay named in it, but for those to ``forget``.
+
+        Raises:
+            StorageError: a file cannot be read; or others went on folding meanwhile: nothing is lost, run again.
+        """
+        for _ in range(_TRIES):
+            pointer = self._pointer(provider)
+            listed = self._event_files(_events_of(provider))
+            self._settle(listed)
+            by_day = (list(files) for _, files in itertools.groupby(listed, key=_day_of))
+            # A partition at a time: all events at once would not fit into memory.
+            state = pa.concat_tables([SCHEMA.empty_table(), *(self._merged(_Pointer(), files) for files in by_day)])
+            numbers = (_generation_of(info.path) for info in self.storage.list(_state_folder(provider)))
+            generation = max((pointer.generation, *(number for number in numbers if number is not None))) + 1
+            folded = sorted(({*self._folded(pointer)} - set(forget)) | set(listed))
+            if self._publish(provider, pointer, generation, state, folded):
+                return self._report(provider, listed, state)
+        msg = f"the state of {provider} was folded by others {_TRIES} times meanwhile: run again"
+        raise StorageError(msg)
+
     # -- parts
+
+    def _settle(self, paths: Iterable[str]) -> None:
+        """See to the names of the event files that a state is made of: their writers may have died before those lasted."""
+        for folder in sorted({path.rpartition("/")[0] for path in paths}):
+            self.storage.settle(folder)
+
+    def _publish(self, provider: str, before: _Pointer, generation: int, state: pa.Table, folded: Sequence[str]) -> bool:
+        """Store a new state, and point at it unless another fold was faster; return whether it counts now."""
+        stem = f"{_state_folder(provider)}/{generation:010d}-{uuid.uuid4().hex}"
+        published = _Pointer(generation, f"{stem}.state.parquet", f"{stem}.open.parquet", f"{stem}.folded.json")
+        self.storage.create(f"{stem}.state.parquet", _to_bytes(state))
+        self.storage.create(f"{stem}.open.parquet", _to_bytes(_open_part(state)))
+        self.storage.create(f"{stem}.folded.json", msgspec.json.encode(folded))
+        reached(Failpoint.FOLD_WRITTEN)
+        if self._pointer(provider).generation != before.generation:
+            return False
+        self.storage.write(f"{_state_folder(provider)}/{_POINTER}", msgspec.json.encode(published))
+        reached(Failpoint.FOLD_POINTED)
+        self._drop_old_generations(provider, generation)
+        return True
 
     def _pointer(self, provider: str) -> _Pointer:
         path = f"{_state_folder(provider)}/{_POINTER}"
@@ -252,9 +321,9 @@ class Ledger:
         files = list(self.storage.list(_state_folder(provider)))
         youngest = max((info.modified for info in files), default=None)
         for info in files:
-            number = info.path.rpartition("/")[2].partition("-")[0]
+            number = _generation_of(info.path)
             is_old = youngest is not None and youngest - info.modified >= _GRACE
-            if number.isdigit() and int(number) <= newest - _KEPT_GENERATIONS and is_old:
+            if number is not None and number <= newest - _KEPT_GENERATIONS and is_old:
                 self.storage.delete(info.path)
 
     def generation(self, provider: str) -> int:
@@ -315,6 +384,12 @@ def _continued(tail: Iterable[Event]) -> frozenset[RecordingKey]:
     for event in tail:
         first[event.key] = min(event.seq, first.get(event.key, event.seq))
     return frozenset(key for key, seq in first.items() if seq > 1)
+
+
+def _generation_of(path: str) -> int | None:
+    """Return the number of the fold that a file of the state belongs to; None for the pointer."""
+    number = path.rpartition("/")[2].partition("-")[0]
+    return int(number) if number.isdigit() else None
 
 
 def _open_part(state: pa.Table) -> pa.Table:

@@ -46,6 +46,8 @@ class Outcome(StrEnum):
     """Its execution was seen for the first time."""
     ENDED = "ended"
     """Its execution reached a terminal status, so that the recording may be asked for."""
+    DESCRIBED = "described"
+    """The provider said, or corrected, how long it should play."""
     ARCHIVED = "archived"
     """It was transferred, verified and published."""
     ADOPTED = "adopted"
@@ -73,11 +75,23 @@ class Outcome(StrEnum):
     """An audit found that the copy is missing, or is not what was stored."""
     REPAIRED = "repaired"
     """It was fetched again, and stands beside the damaged copy."""
+    RESTORED = "restored"
+    """What an audit had found wrong is right without a new copy: the sidecar was written again, or somebody put the copy back."""
     REBUILT = "rebuilt"
     """Its events were lost; its sidecar says that it is archived."""
 
 
-NOT_ATTEMPTS = frozenset({Outcome.DISCOVERED, Outcome.ENDED, Outcome.REQUEUED, Outcome.DAMAGED, Outcome.REBUILT})
+NOT_ATTEMPTS = frozenset(
+    {
+        Outcome.DISCOVERED,
+        Outcome.ENDED,
+        Outcome.DESCRIBED,
+        Outcome.REQUEUED,
+        Outcome.DAMAGED,
+        Outcome.RESTORED,
+        Outcome.REBUILT,
+    }
+)
 """Facts about the execution or the copy, or an order; every other outcome is a try to archive."""
 
 COPY_IS_THERE = frozenset({Outcome.ARCHIVED, Outcome.ADOPTED, Outcome.REPAIRED, Outcome.REBUILT})
@@ -198,7 +212,7 @@ def transition(life: Life | None, fact: Fact, now: datetime, policy: Policy, key
     """
     life = life or Life()
     outcome = fact.outcome
-    if life.state is State.ARCHIVED or outcome is Outcome.DAMAGED:
+    if life.state is State.ARCHIVED or outcome in (Outcome.DAMAGED, Outcome.DESCRIBED):
         return life
     if outcome is Outcome.REQUEUED:
         return _requeued(life, now)

@@ -8,7 +8,7 @@ stays, whatever becomes of the file: the manifest is a witness of the events, no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 
 from assets.recordings import names
@@ -66,13 +66,33 @@ def read_manifest(ledger: Ledger, provider: str, day: date) -> dict[str, str] | 
     return parse_manifest(data.decode(errors="replace"))
 
 
+def read_losses(ledger: Ledger, partition: str) -> dict[str, str]:
+    """Return path to SHA-256 of the partition's event files whose loss an operator has accepted."""
+    try:
+        data = ledger.storage.read(f"{names.MANIFESTS}/{partition}/{names.LOSSES_NAME}")
+    except NotStoredError:
+        return {}
+    return parse_manifest(data.decode(errors="replace"))
+
+
+def accept_losses(ledger: Ledger, gone: Mapping[str, str]) -> None:
+    """Write down, beside the manifests, which event files (path to SHA-256) are gone for good, with what is written there."""
+    partitions = {path.removeprefix(f"{names.EVENTS}/").rpartition("/")[0] for path in gone}
+    for partition in sorted(partitions):
+        ours = {path: sha for path, sha in gone.items() if path.startswith(f"{names.EVENTS}/{partition}/")}
+        known = read_losses(ledger, partition)
+        ledger.storage.write(f"{names.MANIFESTS}/{partition}/{names.LOSSES_NAME}", to_bytes(ours | known))
+
+
 def is_event_file(path: str) -> bool:
     """Return whether a line of a manifest is about an event file."""
     return path.startswith(f"{names.EVENTS}/")
 
 
-def publish_manifest(ledger: Ledger, provider: str, day: date) -> int:
+def publish_manifest(ledger: Ledger, provider: str, day: date, *, forget: Collection[str] = ()) -> int:
     """Write the manifest of what the ledger says is archived, and return how many recordings it covers.
+
+    The lines of event files stay, but for those to ``forget``, whose loss was accepted.
 
     Another run may append at the same time, and write a manifest that knows more than ours: so look again after writing, until
     what was written is what the ledger says.
@@ -82,7 +102,8 @@ def publish_manifest(ledger: Ledger, provider: str, day: date) -> int:
     for _ in range(_TRIES):
         stored = read_manifest(ledger, provider, day)
         recordings = recording_sums(ledger.read_day(provider, day).values(), provider, day)
-        events = event_sums(ledger, provider, day, {path: sha for path, sha in (stored or {}).items() if is_event_file(path)})
+        kept = {path: sha for path, sha in (stored or {}).items() if is_event_file(path) and path not in forget}
+        events = event_sums(ledger, provider, day, kept)
         sums = recordings | events
         if sums in (stored or {}, written):
             break

@@ -9,10 +9,14 @@ from datetime import date
 from resources.model import Leg
 
 RECORDINGS = "recordings"
+QUARANTINE = "quarantine"
 MANIFESTS = "manifests"
 MANIFEST_NAME = "manifest-sha256.txt"
+LOSSES_NAME = "lost-events-sha256.txt"
+"""Beside a manifest: its lines of event files whose loss was accepted (``recording-archive rebuild --accept-losses``)."""
 EVENTS = "lake/recording_events"
 STATES = "lake/recordings"
+AUDITS = "lake/audits"
 SIDECAR_SUFFIX = ".json"
 
 # Names that every filesystem and object store keeps apart, also the case-insensitive ones of macOS and Windows.
@@ -66,6 +70,11 @@ def copy_stem(leg: Leg, number: int) -> str:
     return leg.value if number == 1 else f"{leg.value}.{number}"
 
 
+def quarantine_folder(provider: str, day: date, execution_id: str) -> str:
+    """Return the folder of what came instead of an execution's recordings."""
+    return f"{QUARANTINE}/{partition(provider, day)}/{safe_id(execution_id)}"
+
+
 def manifest_path(provider: str, day: date) -> str:
     """Return where a partition's checksums lie; the paths in it are relative to the archive root."""
     return f"{MANIFESTS}/{partition(provider, day)}/{MANIFEST_NAME}"
@@ -74,3 +83,8 @@ def manifest_path(provider: str, day: date) -> str:
 def events_folder(provider: str, day: date) -> str:
     """Return the folder of a partition's event files."""
     return f"{EVENTS}/{partition(provider, day)}"
+
+
+def audit_path(provider: str) -> str:
+    """Return where an audit says how far it has come."""
+    return f"{AUDITS}/provider={provider}.json"

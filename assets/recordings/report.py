@@ -23,6 +23,27 @@ class Fault:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One copy that plays for another time than its provider says; seconds.
+
+    Attributes:
+        execution_id, leg: which recording.
+        media_seconds: by its own account.
+        expected_seconds: by the provider's.
+        path: of the copy, relative to the archive root.
+    """
+
+    execution_id: str
+    leg: str
+    media_seconds: float | None
+    expected_seconds: float | None
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.path} plays {self.media_seconds or 0:.1f} s, and the provider says {self.expected_seconds or 0:.1f} s"
+
+
 _WORST_FIRST = (State.FAILED, State.BLOCKED, State.PENDING, State.NOT_READY, State.ABSENT, State.PURGED)
 
 
@@ -40,6 +61,9 @@ class DayReport:
         links: how many presigned URLs were asked for, those to go on with after a break too.
         continuations: how often a transfer broke and went on where it stopped.
         faults: the due ones that are not archived now.
+        copies: recordings of the partition that have a copy, whenever it was made.
+        unknown_lengths: of these, copies whose playing time could not be told.
+        mismatches: of these, copies that play for another time than the provider says.
         dry_run: True when nothing was asked or written.
     """
 
@@ -54,6 +78,9 @@ class DayReport:
     links: int = 0
     continuations: int = 0
     faults: list[Fault] = field(default_factory=list[Fault])
+    copies: int = 0
+    unknown_lengths: int = 0
+    mismatches: list[Mismatch] = field(default_factory=list[Mismatch])
     dry_run: bool = False
 
     @property

@@ -8,7 +8,7 @@ from datetime import date, datetime
 import msgspec
 
 from assets.recordings import names
-from assets.recordings.events import Copy
+from assets.recordings.events import Copy, Event
 from resources.errors import AlreadyStoredError
 from resources.failpoints import Failpoint, reached
 from resources.model import Leg, RecordingKey
@@ -32,6 +32,7 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
         media_seconds: how long the copy plays by its own account, if it says so.
         expected_seconds: how long it should play by the provider's account, if there is one.
         adopted: True when a run that died had published the copy, and a later one wrote down its facts.
+        restored: True when it was written again from the ledger: what only the lost one knew is None.
     """
 
     format: int = FORMAT
@@ -53,6 +54,7 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     number: int = 1
     media_seconds: float | None = None
     expected_seconds: float | None = None
+    restored: bool = False
 
 
 def write_sidecar(storage: ArchiveStorage, sidecar: Sidecar) -> Copy:
@@ -63,11 +65,11 @@ def write_sidecar(storage: ArchiveStorage, sidecar: Sidecar) -> Copy:
     """
     key = RecordingKey(sidecar.provider, sidecar.execution_id, Leg(sidecar.leg))
     path = names.sidecar_path(sidecar.provider, sidecar.date, sidecar.execution_id, key.leg, sidecar.number)
-    data = msgspec.json.format(msgspec.json.encode(sidecar), indent=2) + b"\n"
+    data = _encode(sidecar)
     try:
         storage.create(path, data)
     except AlreadyStoredError:
-        storage.settle(names.recording_folder(sidecar.provider, sidecar.date, sidecar.execution_id))
+        storage.settle(path.rpartition("/")[0])  # its writer may not have made its name last yet
         known = read_sidecar(storage, key, sidecar.date, sidecar.number)
         if known is not None and (known[0].path, known[0].sha256) == (sidecar.path, sidecar.sha256):
             return known[1]
@@ -76,17 +78,49 @@ def write_sidecar(storage: ArchiveStorage, sidecar: Sidecar) -> Copy:
     return _copy(sidecar, data)
 
 
+def restored_bytes(event: Event, copy: Copy) -> bytes:
+    """Return the sidecar of an archived copy as the ledger can tell it; the same event gives the same bytes."""
+    key = event.key
+    return _encode(
+        Sidecar(
+            provider=key.provider,
+            execution_id=key.execution_id,
+            leg=key.leg.value,
+            date=event.day,
+            path=copy.path,
+            bytes=copy.bytes,
+            sha256=copy.sha256,
+            content_type=copy.content_type,
+            archived_at=copy.archived_at or event.at,
+            run_id=event.run_id,
+            attempts=event.life.attempts,
+            number=copy.number,
+            media_seconds=copy.media_seconds,
+            expected_seconds=event.expected_seconds,
+            restored=True,
+        )
+    )
+
+
 def read_sidecar(storage: ArchiveStorage, key: RecordingKey, day: date, number: int = 1) -> tuple[Sidecar, Copy] | None:
     """Return the sidecar of a recording's copy, or None when there is none, or none that can be read."""
     path = names.sidecar_path(key.provider, day, key.execution_id, key.leg, number)
     if not storage.exists(path):
         return None
-    data = storage.read(path)
+    return parse_sidecar(storage.read(path))
+
+
+def parse_sidecar(data: bytes) -> tuple[Sidecar, Copy] | None:
+    """Return what a sidecar's bytes say, or None where they cannot be read."""
     try:
         sidecar = msgspec.json.decode(data, type=Sidecar)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return sidecar, _copy(sidecar, data)
+
+
+def _encode(sidecar: Sidecar) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(sidecar), indent=2) + b"\n"
 
 
 def _copy(sidecar: Sidecar, data: bytes) -> Copy:
@@ -98,4 +132,5 @@ def _copy(sidecar: Sidecar, data: bytes) -> Copy:
         sidecar_sha256=hashlib.sha256(data).hexdigest(),
         number=sidecar.number,
         media_seconds=sidecar.media_seconds,
+        archived_at=sidecar.archived_at,
     )

@@ -1,98 +1,205 @@
 """Reading the audit trail back: was an event file edited, removed or put there by somebody else?
 
-Three witnesses stand for an event file: what it says of itself (its path, a digest of each row), the writer's next file (which
-holds its hash), and the manifest of its partition. One that disagrees is enough.
+Four witnesses stand for an event file: what it says of itself (its path, a digest of each row), the writer's next file (which
+holds its hash), the manifest of its partition (which holds it too), and the compacted state (which names the files that it was
+made of). One that disagrees is enough.
+
+Each event file is read once, whatever the number of questions. What a file says of another one, which may lie in another
+partition, is kept until the end: :meth:`Trail.finish`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from assets.recordings.chain import EventFile, read_event_file
+from assets.recordings import names
+from assets.recordings.chain import EventFile, read_event_file, sha256_of
+from assets.recordings.events import Event, from_rows
 from assets.recordings.ledger import Ledger
-from assets.recordings.manifest import is_event_file
+from assets.recordings.manifest import is_event_file, read_losses
 from resources.errors import NotStoredError
 
 _NOT_OURS = "this event file was put there by somebody else: no writer of the archive says that it is its own"
+_REMOVED = "this event file was removed"
 
 
 @dataclass(frozen=True, slots=True)
 class TrailFault:
-    """What is wrong with one event file, in words, and the rows that it is about, where they can be told."""
+    """What is wrong with one event file, in words.
+
+    Attributes:
+        path: of the file.
+        words: what was done to it.
+        rows: that it is about, where they can be told.
+        is_removal: True where the file is gone.
+        sha256: of a file that is gone; ``unknown`` where no witness holds it.
+    """
 
     path: str
     words: str
     rows: tuple[Mapping[str, Any], ...] = ()
+    is_removal: bool = False
+    sha256: str = "unknown"
 
 
-def check_trail(ledger: Ledger, provider: str, day: date, manifest: Mapping[str, str] | None) -> Iterator[TrailFault]:
-    """Compare the event files of a partition with what they say of themselves, with each other, and with the manifest.
+@dataclass(slots=True)
+class DayTrail:
+    """What the event files of a partition gave.
 
-    Args:
-        ledger: of the archive.
-        provider: whose partition.
-        day: which one.
-        manifest: path to SHA-256 of the partition's stored manifest, or None where there is none.
-
-    A file that is newer than the manifest and is what its writer wrote is no fault: a run may be at work.
+    Attributes:
+        faults: that could be told from this partition alone.
+        rows: by file, those that a writer wrote as they are.
     """
-    listed = {path: _read(ledger, path) for path in ledger.event_files(provider, day)}
-    told: set[str] = set()
-    for path, digest in sorted((manifest or {}).items()):
-        if not is_event_file(path):
-            continue
-        file = listed.get(path)
-        if file is None:
-            yield TrailFault(path, "this event file was removed: the manifest knows it")
-            told.add(path)
-        elif file.sha256 != digest:
-            yield _edited(file)
-            told.add(path)
-    for path, file in listed.items():
-        if path not in told and not file.is_own and path not in (manifest or {}):
-            yield _edited(file) if file.link is not None and file.link.path == path else _foreign(file)
-            told.add(path)
-    for file in listed.values():
-        yield from _check_previous(ledger, file, listed, told)
+
+    faults: list[TrailFault] = field(default_factory=list[TrailFault])
+    rows: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict[str, list[Mapping[str, Any]]])
 
 
-def _check_previous(ledger: Ledger, file: EventFile, listed: Mapping[str, EventFile], told: set[str]) -> Iterator[TrailFault]:
-    """Check the file that its writer wrote before this one; it may lie in another partition."""
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What a file says of the one that its writer wrote before it."""
+
+    sha256: str
+    said_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A manifest that says another hash than a file that is in order by its own account: which of the two was changed?"""
+
+    file: EventFile
+    manifest: str
+    said: str
+
+
+@dataclass(slots=True)
+class Trail:
+    """Checks the event files of one provider. Not thread-safe.
+
+    Attributes:
+        ledger: of the archive.
+        folded: the event files that the compacted state was made of.
+    """
+
+    ledger: Ledger
+    folded: frozenset[str] = frozenset()
+    _seen: dict[str, str] = field(default_factory=dict[str, str])
+    _claims: dict[str, _Claim] = field(default_factory=dict[str, _Claim])
+    _doubts: dict[str, _Doubt] = field(default_factory=dict[str, _Doubt])
+    _losses: dict[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    _told: set[str] = field(default_factory=set[str])
+
+    def check_day(
+        self, provider: str, day: date, manifest: Mapping[str, str] | None, compacted: Iterable[Event] = ()
+    ) -> DayTrail:
+        """Compare the event files of a partition with what they say of themselves, and with the manifest.
+
+        Args:
+            provider: whose partition.
+            day: which one.
+            manifest: path to SHA-256 of the partition's stored manifest, or None where there is none. It has to be read
+                before, so that a file that is written meanwhile is none that was removed.
+            compacted: the partition's events of the compacted state: they tell which rows of a file were changed by a tool that
+                dropped what the writer says of them.
+
+        A file that is newer than the manifest and is what its writer wrote is no fault: a run may be at work.
+        """
+        found, folded = DayTrail(), {event.event_id: event for event in compacted}
+        known = {path: digest for path, digest in (manifest or {}).items() if is_event_file(path)}
+        place = f"{names.events_folder(provider, day)}/"
+        listed = set(self.ledger.event_files(provider, day))
+        for path in sorted(known.keys() - listed):
+            found.faults += self._removed(path, "the manifest knows it", known[path])
+        for path in sorted(path for path in self.folded - known.keys() - listed if path.startswith(place)):
+            found.faults += self._removed(path, "the compacted state was made of it")
+        manifest_path = names.manifest_path(provider, day)
+        for path in sorted(listed):
+            file = read_event_file(path, self.ledger.storage.read(path))
+            self._seen[path] = file.sha256
+            found.rows[path] = file.genuine_rows
+            if file.is_own and known.get(path, file.sha256) != file.sha256:
+                self._doubts[path] = _Doubt(file, manifest_path, known[path])
+            elif file.is_own and manifest is not None and path not in known and path in self.folded:
+                # Whoever folds writes the manifests before.
+                words = f"the line of {path} is missing: `recording-archive rebuild` writes it again"
+                found.faults.append(TrailFault(manifest_path, words))
+            elif not file.is_own:
+                found.faults.append(self._tell(_described(file, folded)))
+            if file.link is not None and file.link.path == path and file.link.previous:
+                self._claims[file.link.previous] = _Claim(file.link.previous_sha256, path)
+        return found
+
+    def finish(self) -> Iterator[TrailFault]:
+        """Say what the files of all partitions that were checked say of each other."""
+        for path, doubt in sorted(self._doubts.items()):
+            yield self._tell(_settled(doubt, self._claims.get(path)))
+        for path, claim in sorted(self._claims.items()):
+            if path in self._told:
+                continue
+            try:
+                digest = self._seen.get(path) or sha256_of(self.ledger.storage.read(path))
+            except NotStoredError:
+                yield from self._removed(path, f"its writer's next one knows it ({claim.said_by})", claim.sha256)
+                continue
+            if digest != claim.sha256:
+                yield self._tell(_described(read_event_file(path, self.ledger.storage.read(path))))
+
+    def _tell(self, fault: TrailFault) -> TrailFault:
+        self._told.add(fault.path)
+        return fault
+
+    def _removed(self, path: str, witness: str, sha256: str = "unknown") -> Iterator[TrailFault]:
+        """Name a file that is not there, once, unless an operator has accepted its loss."""
+        if path not in self._told and path not in self._losses_of(path):
+            yield self._tell(TrailFault(path, f"{_REMOVED}: {witness}", is_removal=True, sha256=sha256))
+
+    def _losses_of(self, path: str) -> Mapping[str, str]:
+        folder = path.removeprefix(f"{names.EVENTS}/").rpartition("/")[0]
+        if folder not in self._losses:
+            self._losses[folder] = read_losses(self.ledger, folder)
+        return self._losses[folder]
+
+
+def _settled(doubt: _Doubt, claim: _Claim | None) -> TrailFault:
+    """Decide between a file and its manifest, by the writer's next file where there is one."""
+    if claim is None:
+        words = f"this event file and its line in {doubt.manifest} disagree, and no later file stands for either: one was changed"
+        return TrailFault(doubt.file.path, words)
+    if claim.sha256 == doubt.file.sha256:
+        return TrailFault(doubt.manifest, f"the line of {doubt.file.path} was edited: its writer's next file stands for the file")
+    return _described(doubt.file)
+
+
+def _described(file: EventFile, folded: Mapping[str, Event] | None = None) -> TrailFault:
+    """Say what was done to a file that is not as its writer wrote it; ``folded`` holds compacted events by their id."""
     link = file.link
-    if link is None or not link.previous or link.previous in told:
-        return
-    try:
-        before = listed.get(link.previous) or _read(ledger, link.previous)
-    except NotStoredError:
-        told.add(link.previous)
-        yield TrailFault(link.previous, f"this event file was removed: its writer's next one knows it ({file.path})")
-        return
-    if before.sha256 != link.previous_sha256:
-        told.add(link.previous)
-        yield _edited(before)
-
-
-def _read(ledger: Ledger, path: str) -> EventFile:
-    return read_event_file(path, ledger.storage.read(path))
-
-
-def _edited(file: EventFile) -> TrailFault:
     if file.rows is None:
         return TrailFault(file.path, "this event file was damaged: it is not Parquet any more")
-    if file.link is None:
-        return TrailFault(
-            file.path, "this event file was written again by somebody else: which rows were changed cannot be told", file.rows
-        )
-    strange = tuple(file.strange_rows)
-    if not strange and not file.lost_rows:
-        return TrailFault(file.path, "this event file was written again: its bytes are not those that were stored, its rows are")
-    words = f"this event file was edited: {len(strange)} rows are not as written, {file.lost_rows} written ones are gone"
-    return TrailFault(file.path, words, strange)
+    if link is None:
+        return TrailFault(file.path, f"{_NOT_OURS}, or it was written again by another tool", _doubtful(file.rows, folded or {}))
+    if link.path != file.path:
+        return TrailFault(file.path, f"{_NOT_OURS}; it is a copy of {link.path}", file.rows)
+    strange, lost = tuple(file.strange_rows), file.lost_rows
+    if strange or lost:
+        words = f"this event file was edited: {len(strange)} rows are not as written, {lost} written ones are gone"
+        return TrailFault(file.path, words, strange)
+    if link.rows != file.digests:
+        return TrailFault(file.path, "this event file was edited: its rows are those that were written, in another order")
+    return TrailFault(file.path, "this event file was written again: its bytes are not those that were stored, its rows are")
 
 
-def _foreign(file: EventFile) -> TrailFault:
-    copied = f"; it is a copy of {file.link.path}" if file.link is not None else ""
-    return TrailFault(file.path, f"{_NOT_OURS}{copied}", file.rows or ())
+def _doubtful(rows: Sequence[Mapping[str, Any]], folded: Mapping[str, Event]) -> tuple[Mapping[str, Any], ...]:
+    """Return the rows of which the compacted state says something else; where there are none, those of which it says nothing."""
+    known = [(row, folded.get(str(row.get("event_id")))) for row in rows]
+    different = tuple(row for row, event in known if event is not None and not _is_event(row, event))
+    return different or tuple(row for row, event in known if event is None)
+
+
+def _is_event(row: Mapping[str, Any], event: Event) -> bool:
+    try:
+        return from_rows([row]) == [event]
+    except (ValueError, TypeError, KeyError):
+        return False

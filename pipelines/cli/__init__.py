@@ -14,10 +14,12 @@ from typing import NoReturn
 
 import click
 
+from pipelines.cli.audit import audit
 from pipelines.cli.demo import demo
 from pipelines.cli.doctor import doctor
 from pipelines.cli.output import EXIT_FAILED, EXIT_SETTINGS
 from pipelines.cli.query import query
+from pipelines.cli.rebuild import rebuild
 from pipelines.cli.run import run
 from pipelines.cli.status import status
 from pipelines.cli.verify import verify
@@ -31,7 +33,7 @@ def cli() -> None:
     """Archive the recordings of AI-agent runs before their platforms purge them."""
 
 
-for _command in (demo, run, status, query, verify, doctor):
+for _command in (demo, run, status, query, verify, audit, rebuild, doctor):
     cli.add_command(_command)
 
 

@@ -41,10 +41,19 @@ def _tell(play: Play, differences: Sequence[Difference], seconds: float) -> None
     click.echo("")
     found = {name: Counter(lane["states"]) for name, lane in numbers["providers"].items()}
     rows: list[list[Any]] = [
-        [name, lane["executions"], sum(found[name].values()), *(found[name][state] for state in STATES), megabytes(lane["bytes"])]
+        [
+            name,
+            lane["executions"],
+            sum(found[name].values()),
+            *(found[name][state] for state in STATES),
+            megabytes(lane["bytes"]),
+            lane["flawed"],
+        ]
         for name, lane in numbers["providers"].items()
     ]
-    print_table(["provider", "executions", "recordings", *STATES, "stored"], rows, title="What was found, and what became of it")
+    print_table(
+        ["provider", "executions", "recordings", *STATES, "stored", "flawed"], rows, title="What was found, and what became of it"
+    )
     print_table(["provider", "recordings", "refused because"], play.refusals(), title="What was not archived, and why")
     click.echo(
         f"This time {numbers['fetched']} recordings were fetched, {numbers['links']} links asked for, "
@@ -56,7 +65,7 @@ def _tell(play: Play, differences: Sequence[Difference], seconds: float) -> None
     click.echo(f"Checksums    cd {FOLDER}/archive && find manifests -name '*.txt' -exec sha256sum -c --quiet {{}} +")
     click.echo(f"Catalog      {FOLDER}/archive/archive.duckdb   (any DuckDB client, at any time)")
     click.echo(f"Dagster      DAGSTER_HOME={FOLDER.resolve() / 'dagster'} make ui")
-    click.echo("Three queries to try, with any DuckDB client on that file:")
+    click.echo("Queries to try, with any DuckDB client on that file:")
     for text in QUERIES:
         click.echo(f"  {text}")
     click.echo("")
@@ -68,5 +77,6 @@ def _tell(play: Play, differences: Sequence[Difference], seconds: float) -> None
 QUERIES = (
     "SELECT * FROM coverage ORDER BY provider, date;",
     "SELECT provider, state, last_outcome, count(*) FROM recordings GROUP BY ALL ORDER BY ALL;",
+    "SELECT path, media_seconds, expected_seconds FROM recordings WHERE flaw = 'duration';",
     "SELECT path, bytes, call_duration FROM recordings JOIN feather_calls USING (execution_id) WHERE state = 'archived' LIMIT 5;",
 )

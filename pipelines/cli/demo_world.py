@@ -268,6 +268,7 @@ class Play:
                 "executions": sum(rows),
                 "states": dict(Counter(event.life.state.value for event in mine)),
                 "bytes": sum(event.copy.bytes for event in mine if event.copy is not None),
+                "flawed": sum(event.flaw is not None for event in mine),
             }
         recordings = self.requests.get("recordings", [])
         return {
@@ -343,4 +344,9 @@ def _difference(event: Event | None, key: RecordingKey, row: Mapping[str, Any]) 
             return Difference(str(key), scenario, "is archived, and no copy is named")
         if (event.copy.sha256, event.copy.bytes) != (row["sha256"], row["length"]):
             return Difference(str(key), scenario, f"has {event.copy.bytes} bytes and {event.copy.sha256}, not those of the truth")
+        if event.flaw != row["flaw"]:
+            words = (
+                f"is flagged {event.flaw}, should be {row['flaw']}: {event.copy.media_seconds} s, told {event.expected_seconds} s"
+            )
+            return Difference(str(key), scenario, words)
     return None

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from assets.recordings.ledger import Ledger
+from assets.recordings.mending import LOST
 from assets.recordings.queue import queue_of
 from pipelines.cli.output import EXIT_NEEDS_A_PERSON, STATES, megabytes, print_json, print_table, require_archive
 from resources.archive import Archive, is_on, open_archive
@@ -26,27 +27,39 @@ def status(as_json: bool) -> None:
     else:
         click.echo(f"archive: {archive.storage.url}")
         rows = [
-            [name, *(lane["states"][state] for state in STATES), megabytes(lane["bytes"]), lane["due"], lane["next_attempt_at"]]
+            [
+                name,
+                *(lane["states"][state] for state in STATES),
+                *(megabytes(lane["bytes"]), sum(lane["flaws"].values()), lane["due"], lane["next_attempt_at"]),
+            ]
             for name, lane in lanes.items()
         ]
-        print_table(["provider", *STATES, "stored", "due now", "next attempt"], rows)
+        print_table(["provider", *STATES, "stored", "flawed", "due now", "next attempt"], rows)
         for name, spec in PROVIDERS.items():
             if not is_on(spec, archive.settings):
                 click.echo(f"{name} is off: {spec.key_setting} is not set")
+    if any(lane["flaws"] for lane in lanes.values()):
+        click.echo("some copies are doubtful: see recordings.flaw, media_seconds and expected_seconds", err=True)
+    if any(lane["lost"] for lane in lanes.values()):
+        click.echo("some archived copies are damaged or missing: run `recording-archive audit`", err=True)
     if any(lane["states"]["failed"] or lane["states"]["blocked"] for lane in lanes.values()):
         click.echo("some recordings need a person: see recordings.last_outcome and recording_attempts.detail", err=True)
+    if any(lane["states"]["failed"] or lane["states"]["blocked"] or lane["lost"] for lane in lanes.values()):
         raise SystemExit(EXIT_NEEDS_A_PERSON)
 
 
 def _lane(archive: Archive, provider: str) -> dict[str, Any]:
     ledger = Ledger(archive.storage)
-    rows = ledger.state_table(provider).select(["state", "bytes"]).to_pylist()
+    rows = ledger.state_table(provider).select(["state", "bytes", "flaw"]).to_pylist()
     counted = Counter(row["state"] for row in rows)
+    flaws = Counter(row["flaw"] for row in rows if row["flaw"] is not None)
     queue = queue_of(ledger.read_open(provider).values(), archive.runtime.now())
     return {
         "on": is_on(PROVIDERS[provider], archive.settings),
         "states": {state: counted[state] for state in STATES},
         "bytes": sum(row["bytes"] for row in rows if row["state"] == "archived"),
+        "flaws": dict(flaws),
+        "lost": sum(count for flaw, count in flaws.items() if flaw in LOST),
         "due": sum(queue.due.values()),
         "next_attempt_at": queue.next_at,
         "waiting_for_their_execution": queue.running,

@@ -33,7 +33,7 @@ from resources.providers.columns import FLAG, MOMENT, NUMBER, TEXT, WHOLE
 from resources.providers.links import link_from_redirect
 from resources.providers.listing import PAGE_SIZE, Listing, read_item, read_items
 from resources.providers.moments import iso_text, moment_of
-from resources.providers.protocol import Answer, Field, Page, Problem, Provider, ProviderSpec, Runtime
+from resources.providers.protocol import Answer, Bound, ExpectedLength, Field, Page, Problem, Provider, ProviderSpec, Runtime
 from resources.settings import Settings
 
 NAME = "asteroid"
@@ -373,4 +373,6 @@ SPEC = ProviderSpec(
     link_answers=LINK_ANSWERS,
     read_answers=READ_ANSWERS,
     build=build,
+    # The browser is recorded while it runs; a run also waits, for an environment or for a person.
+    expected_lengths={Leg.MAIN: ExpectedLength("duration", Bound.AT_MOST)},
 )

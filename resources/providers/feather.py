@@ -34,7 +34,7 @@ from resources.providers.columns import FLAG, MOMENT, NUMBER, TEXT
 from resources.providers.links import by_our_clock, link_to
 from resources.providers.listing import PAGE_SIZE, Listing, read_item, read_items
 from resources.providers.moments import moment_of
-from resources.providers.protocol import Answer, Field, Page, Problem, Provider, ProviderSpec, Runtime
+from resources.providers.protocol import Answer, Bound, ExpectedLength, Field, Page, Problem, Provider, ProviderSpec, Runtime
 from resources.settings import Settings
 
 NAME = "feather"
@@ -325,4 +325,6 @@ SPEC = ProviderSpec(
     link_answers=LINK_ANSWERS,
     read_answers=READ_ANSWERS,
     build=build,
+    # callDuration is the call's; of the supervisor's leg nothing is said.
+    expected_lengths={Leg.MAIN: ExpectedLength("callDuration", Bound.EQUAL)},
 )

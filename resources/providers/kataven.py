@@ -33,7 +33,7 @@ from resources.providers.inventory import SETTING as INVENTORY_SETTING
 from resources.providers.inventory import checked_locations, joined, read_sessions
 from resources.providers.links import by_our_clock, link_to
 from resources.providers.moments import expiry_in_url, moment_of
-from resources.providers.protocol import Answer, Field, Page, Problem, Provider, ProviderSpec, Runtime
+from resources.providers.protocol import Answer, Bound, ExpectedLength, Field, Page, Problem, Provider, ProviderSpec, Runtime
 from resources.providers.ratelimit import RateLimiter, parse_rates
 from resources.settings import Settings
 
@@ -231,4 +231,6 @@ SPEC = ProviderSpec(
     link_answers=LINK_ANSWERS,
     read_answers={},
     build=build,
+    # Only what the inventory calls a duration: between its times may lie the ringing, or until somebody wrote them down.
+    expected_lengths={Leg.MAIN: ExpectedLength("duration_seconds", Bound.EQUAL)},
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 import pyarrow as pa
@@ -36,6 +37,28 @@ class Field:
     type: pa.DataType
     doc: str
     json: bool = False
+
+
+class Bound(StrEnum):
+    """What a provider's number says about the playing time of a recording."""
+
+    EQUAL = "equal"
+    """It is the recording's length: a call is recorded from its beginning to its end."""
+    AT_MOST = "at most"
+    """The recording lies within it, and may be shorter: a browser is not recorded for all of its run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedLength:
+    """How long a leg's recording should play, by the provider's account.
+
+    Attributes:
+        field: the key in the provider's JSON that holds the seconds; one of the spec's fields, and a number.
+        bound: what the number says.
+    """
+
+    field: str
+    bound: Bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +184,8 @@ class ProviderSpec:
         link_answers: what each status of the recording endpoint means; a test walks through it.
         read_answers: the same for the list and get endpoints.
         build: makes the live client, or returns None when the provider has no key. Raises SettingsError.
+        expected_lengths: for each leg of whose playing time the provider says something, where it says so. A leg that is not
+            here is never compared.
     """
 
     name: str
@@ -174,3 +199,4 @@ class ProviderSpec:
     read_answers: Mapping[int, Answer]
     build: Callable[[Settings, Runtime], Provider | None]
     meaning_changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    expected_lengths: Mapping[Leg, ExpectedLength] = field(default_factory=dict[Leg, ExpectedLength])

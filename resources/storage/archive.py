@@ -23,7 +23,7 @@ from resources.storage.paths import checked_path
 class FileSystem(Protocol):
     """The part of fsspec's AbstractFileSystem that the archive uses; fsspec brings no types of its own."""
 
-    def open(self, path: str, mode: str = "rb") -> BinaryIO:
+    def open(self, path: str, mode: str = "rb", block_size: int | None = None) -> BinaryIO:
         """Open a file."""
         ...
 
@@ -186,14 +186,18 @@ class ArchiveStorage(ABC):
         with storage_faults(self.url, f"read {path}", reading=True):
             return bytes(self._filesystem.cat_file(self._key(path), start=start, end=end))
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, *, block_bytes: int | None = None) -> BinaryIO:
         """Open an object for reading, with seek.
+
+        Args:
+            path: which.
+            block_bytes: how much is fetched at a time, for readers that jump; None leaves it to the backend (s3fs: 50 MiB).
 
         Raises:
             NotStoredError, StorageError: as :meth:`read`.
         """
         with storage_faults(self.url, f"open {path}", reading=True):
-            return self._filesystem.open(self._key(path), "rb")
+            return self._filesystem.open(self._key(path), "rb", block_size=block_bytes)
 
     def info(self, path: str) -> ObjectInfo:
         """Return size and time of an object.

@@ -70,8 +70,9 @@ class LocalStorage(ArchiveStorage):
         with storage_faults(self.url, f"read {path}", reading=True):
             return self._disk.read(self._place(path))
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, *, block_bytes: int | None = None) -> BinaryIO:
         """Open an object for reading."""
+        del block_bytes  # the operating system reads what is asked for
         with storage_faults(self.url, f"open {path}", reading=True):
             return self._disk.open(self._place(path))
 
@@ -269,6 +270,7 @@ class LocalStorage(ArchiveStorage):
         place = self._place(folder)
         with storage_faults(self.url, f"read {folder}"):
             if self._disk.is_folder(place):
+                self._make_folders(place)
                 self._disk.sync_folder(place)
 
     def sweep(self, alive: Alive | None = None) -> int:  # noqa: ARG002 - the lock knows better than a process id

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from resources.errors import Subject
+from resources.errors import NotMediaError, Subject
+from resources.evidence import Evidence
 from resources.failpoints import Failpoint, reached
 from resources.transfer.limits import MediaLimits
 from resources.transfer.signature import Container
@@ -59,6 +60,7 @@ class Opening:
         head: the bytes that were read to find the container.
         detected: the container.
         limits: what it may be.
+        evidence: makes what is kept of it if it turns out to be no recording after all.
     """
 
     subject: Subject
@@ -66,6 +68,7 @@ class Opening:
     head: bytes
     detected: Container
     limits: MediaLimits
+    evidence: Callable[[], Evidence]
 
 
 class MediaBody:
@@ -133,6 +136,13 @@ class MediaBody:
             msg = "the chunks of a body can be taken once, while it is open"
             raise RuntimeError(msg)
         self._taken = True
+        try:
+            yield from self._checked()
+        except NotMediaError as error:
+            error.evidence = error.evidence or self._opening.evidence()
+            raise
+
+    def _checked(self) -> Iterator[bytes]:
         digest = hashlib.sha256()
         size = 0
         chunk, self._head = self._head, b""

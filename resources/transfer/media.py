@@ -15,10 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Self
 from urllib.parse import quote, urljoin
 
 from resources.errors import LinkExpiredError, NotMediaError, RecordingError, Subject, TransientError, UnexpectedAnswerError
+from resources.evidence import READ_BYTES, Evidence, cleaned
 from resources.failpoints import Failpoint, reached
 from resources.model import Link
 from resources.patience import Patience
@@ -29,13 +31,14 @@ from resources.transfer.answers import OK, REDIRECTS, announced_length, answer_o
 from resources.transfer.body import MediaBody, Opening
 from resources.transfer.curl import Exchange
 from resources.transfer.limits import MediaLimits
-from resources.transfer.signature import SIGNATURE_BYTES, Container, detect, name_of_other
+from resources.transfer.signature import SIGNATURE_BYTES, Container, allows, detect, name_of_other
 from resources.transfer.stream import Source, Stream, Watch
 
 MAX_REDIRECTS = 3
 _IDENTITY = "identity"
 _ANY_ASCII = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _SHOWN_CHARACTERS = 80
+_LENGTH_DIGITS = 18
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]+")
 _ANY_QUERY = re.compile(r"\?[^\s\"'<>]*")
 
@@ -55,6 +58,7 @@ class MediaClient:
         limits: MediaLimits,
         *,
         now: Callable[[], datetime],
+        allowed_types: Sequence[str] = (),
         patience: Patience | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         new_exchange: Callable[[], Exchange] = Exchange,
@@ -65,6 +69,7 @@ class MediaClient:
             policy: where media may come from.
             limits: what it may take.
             now: the time, UTC; says whether a link has lapsed.
+            allowed_types: detected types and wildcards (``audio/*``) that a recording may have; empty allows all.
             patience: for transient faults between a break and its continuation; by default, such a fault is the end.
             monotonic: seconds for durations.
             new_exchange: makes a connection; a seam for the simulator.
@@ -72,6 +77,7 @@ class MediaClient:
         self._policy = policy
         self._limits = limits
         self._now = now
+        self._allowed_types = tuple(allowed_types)
         self._patience = patience or Patience(retries=0, budget=0.0, sleep=time.sleep)
         self._monotonic = monotonic
         self._new_exchange = new_exchange
@@ -101,6 +107,7 @@ class MediaClient:
                 require_length=settings.media_require_length,
             ),
             now=now,
+            allowed_types=settings.media_allowed_types,
             patience=Patience.from_settings(settings, sleep),
             monotonic=monotonic,
             new_exchange=new_exchange,
@@ -130,14 +137,16 @@ class MediaClient:
             self._check_status(subject, exchange, judged=True)
 
         try:
-            self._ask(subject, exchange, link, watch)
+            urls = self._ask(subject, exchange, link, watch)
             reached(Failpoint.MEDIA_ANSWERED)
-            length = self._check_head(subject, exchange)
             headers = exchange.headers
+            length = self._check_head(subject, exchange, urls)
             source = Source(refresh, ask_for_rest, self._patience) if refresh else None
             stream = Stream(subject, exchange, self._limits, length, watch, source)
             head = stream.read(SIGNATURE_BYTES)
-            opening = Opening(subject, headers, head, self._container(subject, headers, head), self._limits)
+            evidence = partial(_evidence, head, headers, urls, length)
+            container = self._container(subject, headers, head, evidence)
+            opening = Opening(subject, headers, head, container, self._limits, evidence)
             reached(Failpoint.HEAD_CHECKED)
             return MediaBody(opening, stream, lambda: self._give_back(exchange), watch.elapsed)
         except BaseException:
@@ -174,13 +183,16 @@ class MediaClient:
 
     # -- asking
 
-    def _ask(self, subject: Subject, exchange: Exchange, link: Link, watch: Watch, request_headers: Sequence[str] = ()) -> None:
-        """Follow the redirects by hand, and stop at the first other answer."""
+    def _ask(
+        self, subject: Subject, exchange: Exchange, link: Link, watch: Watch, request_headers: Sequence[str] = ()
+    ) -> Sequence[str]:
+        """Follow the redirects by hand, and stop at the first other answer. Return every URL that was asked."""
         if link.expires_at is not None and link.expires_at <= self._now():
             raise LinkExpiredError(subject, f"the link lapsed at {link.expires_at:%Y-%m-%dT%H:%M:%SZ}")
-        url = link.url
+        url, urls = link.url, list[str]()
         for _ in range(MAX_REDIRECTS + 1):
             url = quote(url, safe=_ANY_ASCII)  # libcurl wants ASCII; what is ASCII stays as it was signed
+            urls.append(url)
             refusals = self._start(subject, exchange, url, watch, request_headers)
             exchange.wait_for_head()
             if not exchange.head_done:
@@ -190,7 +202,7 @@ class MediaClient:
                 raise TransientError(subject, "the media host ended its answer within the headers")
             target = exchange.headers.get("location")
             if exchange.status not in REDIRECTS or not target:
-                return
+                return urls
             url = self._next_hop(subject, url, target)
         raise UnexpectedAnswerError(subject, f"more than {MAX_REDIRECTS} redirects", http_status=exchange.status)
 
@@ -229,9 +241,17 @@ class MediaClient:
         wait = retry_after(exchange.headers.get("retry-after"), self._now())
         raise answer.error(subject, answer.meaning, http_status=status, retry_after=wait)
 
-    def _check_head(self, subject: Subject, exchange: Exchange) -> int | None:
+    def _check_head(self, subject: Subject, exchange: Exchange, urls: Sequence[str]) -> int | None:
         """Check the head of a first answer, and return the length that it announces."""
         self._check_status(subject, exchange)
+        try:
+            return self._announced(subject, exchange)
+        except NotMediaError as error:
+            head = exchange.read(READ_BYTES)[:READ_BYTES]
+            error.evidence = _evidence(head, exchange.headers, urls, None)
+            raise
+
+    def _announced(self, subject: Subject, exchange: Exchange) -> int | None:
         encoding = exchange.headers.get("content-encoding", _IDENTITY).lower()
         if encoding != _IDENTITY:
             detail = f"the body is encoded ({_excerpt(encoding.encode())}), and only plain bytes were asked for"
@@ -240,10 +260,33 @@ class MediaClient:
         self._limits.check_announced(subject, length)
         return length
 
-    def _container(self, subject: Subject, headers: Mapping[str, str], head: bytes) -> Container:
+    def _container(
+        self, subject: Subject, headers: Mapping[str, str], head: bytes, evidence: Callable[[], Evidence]
+    ) -> Container:
         detected = detect(head)
-        if detected is not None:
+        if detected is not None and allows(self._allowed_types, detected.content_type):
             return detected
-        declared = _excerpt(headers.get("content-type", "nothing").encode())
-        detail = f"the body is not a recording but {name_of_other(head)} (declared as {declared}): {_excerpt(head)!r}"
-        raise NotMediaError(subject, detail, http_status=OK)
+        declared = _declared(headers) or "nothing"
+        if detected is None:
+            detail = f"the body is not a recording but {name_of_other(head)} (declared as {declared})"
+        else:
+            allowed = ", ".join(self._allowed_types)
+            detail = f"the body is {detected.content_type}, and MEDIA_ALLOWED_TYPES allows {allowed} (declared as {declared})"
+        error = NotMediaError(subject, detail, http_status=OK)
+        error.evidence = evidence()
+        raise error
+
+
+def _declared(headers: Mapping[str, str]) -> str | None:
+    declared = headers.get("content-type")
+    return _excerpt(declared.encode()) if declared else None
+
+
+def _evidence(head: bytes, headers: Mapping[str, str], urls: Sequence[str], length: int | None) -> Evidence:
+    detected = detect(head)
+    encoding = headers.get("content-encoding", "")
+    seems = detected.content_type if detected is not None else name_of_other(head)
+    announced = headers.get("content-length", "")
+    if length is None and announced.isascii() and announced.isdecimal():
+        length = int(announced[:_LENGTH_DIGITS])
+    return Evidence(cleaned(head, urls, encoding), seems, _declared(headers), length)

@@ -9,7 +9,7 @@ alone is no evidence: the version, the size or the second frame behind it has to
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 SIGNATURE_BYTES = 4096
@@ -46,6 +46,16 @@ AAC = Container("audio/aac", "aac")
 AMR = Container("audio/amr", "amr")
 AMR_WB = Container("audio/amr-wb", "awb")
 CAF = Container("audio/x-caf", "caf")
+
+CONTAINERS = (MP4, M4A, MOV, THREE_GP, WEBM, MKV, WAV, AVI, OGG, OGV, OPUS, FLAC, MP3, AAC, AMR, AMR_WB, CAF)
+"""Every recording that is known."""
+TYPES = tuple(sorted({container.content_type for container in CONTAINERS}))
+
+
+def allows(entries: Sequence[str], content_type: str) -> bool:
+    """Say whether a list of types and wildcards (``audio/*``), in lower case, allows a type; an empty list allows all."""
+    return not entries or content_type in entries or f"{content_type.partition('/')[0]}/*" in entries
+
 
 # -- ISO base media (ISO/IEC 14496-12): a box is a 32-bit length, then four letters. Brands: https://mp4ra.org/registered-types/brands
 _BOX_HEADER = 8

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sandbox import fiction
+from sandbox.durations import told_seconds
 from sandbox.executions import Execution, timestamp
 from sandbox.faults import Fault
 from sandbox.media import Container
@@ -72,6 +73,7 @@ class Asteroid(ProviderService):
             Scenario.MEDIA_ERROR,
             Scenario.MEDIA_CUT,
             Scenario.LINK_EXPIRED,
+            Scenario.WRONG_LENGTH,
         ),
         usual={Scenario.READY: 20, Scenario.ABSENT: 1},
         drifts=(
@@ -225,7 +227,7 @@ class Asteroid(ProviderService):
         ended = execution.ended_at is not None and execution.ended_at <= now
         if ended and execution.ended_at:
             row["terminalAt"] = timestamp(execution.ended_at)
-            row["duration"] = (execution.ended_at - execution.created_at).total_seconds()
+            row["duration"] = told_seconds(execution)
         if execution.is_purged(now) and execution.purged_at:
             return row | self._generation(execution, new=True) | {"purgedAt": timestamp(execution.purged_at)}
         row |= self._details(execution)

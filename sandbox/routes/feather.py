@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sandbox import fiction
+from sandbox.durations import told_seconds
 from sandbox.executions import Execution, timestamp
 from sandbox.faults import Fault
 from sandbox.media import Container
@@ -64,6 +65,7 @@ class Feather(ProviderService):
             Scenario.MEDIA_ERROR,
             Scenario.MEDIA_CUT,
             Scenario.LINK_EXPIRED,
+            Scenario.WRONG_LENGTH,
         ),
         usual={Scenario.READY: 20, Scenario.ABSENT: 2, Scenario.SUPERVISOR: 2},
         drifts=(
@@ -271,7 +273,7 @@ class Feather(ProviderService):
 
 
 def _seconds(execution: Execution) -> float:
-    return round((execution.ended_at - execution.created_at).total_seconds(), 1) if execution.ended_at else 0.0
+    return told_seconds(execution) or 0.0
 
 
 def _place(execution: Execution) -> Place:

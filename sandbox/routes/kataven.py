@@ -66,6 +66,7 @@ class Kataven(ProviderService):
             Scenario.MEDIA_ERROR,
             Scenario.MEDIA_CUT,
             Scenario.LINK_EXPIRED,
+            Scenario.WRONG_LENGTH,
         ),
         usual={Scenario.READY: 20, Scenario.ABSENT: 1},
         drifts=(Drift.NONE, Drift.UNKNOWN_WORDS, Drift.HIDDEN_LINK, Drift.BADLY_TYPED, Drift.NONE, Drift.MIDNIGHT),

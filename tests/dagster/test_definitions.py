@@ -22,7 +22,7 @@ from resources.settings import load_settings
 from tests.dagster.dev import BIN, PROJECT, new_home, plain_environment, write_env_file
 
 LONGEST_SHELL = 40
-SHELLS = [*sorted(PROJECT.glob("assets/*/asset.py")), PROJECT / "pipelines/schedules.py", PROJECT / "pipelines/sensors.py"]
+SHELLS = [*sorted(PROJECT.glob("assets/*/*asset.py")), PROJECT / "pipelines/schedules.py", PROJECT / "pipelines/sensors.py"]
 KINDS = {"asset", "schedule", "sensor"}
 
 # Dagster says this of its own command; everything else is ours.
@@ -50,24 +50,26 @@ def test_dagster_finds_nothing_to_say(command: list[str], tmp_path: Path) -> Non
 
 
 def test_a_new_provider_gets_all_its_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more line in the registry makes a lane: assets in a pool and a group, jobs, a schedule and a sensor."""
+    """One more line in the registry makes a lane: assets in a pool and a group, jobs, schedules and a sensor."""
     monkeypatch.setitem(PROVIDERS, "acme", replace(PROVIDERS["feather"], name="acme", title="Acme"))
     definitions = build_definitions(load_settings(None))
     dg.Definitions.validate_loadable(definitions)
     repository = definitions.get_repository_def()
-    lanes = {dg.AssetKey([name, kind]): name for name in PROVIDERS for kind in ("executions", "recordings")}
+    lanes = {dg.AssetKey([name, kind]): name for name in PROVIDERS for kind in ("executions", "recordings", "fixity")}
     assert "acme" in lanes.values()
     nodes = {node.key: node for node in repository.asset_graph.asset_nodes}
     assert nodes.keys() == {*lanes, dg.AssetKey("catalog")}
     assert {key: node.pools for key, node in nodes.items()} == {
-        **{key: {name} for key, name in lanes.items()},
+        **{key: {f"{name}_fixity" if key.path[-1] == "fixity" else name} for key, name in lanes.items()},
         dg.AssetKey("catalog"): {"catalog"},
     }
     assert {key: node.group_name for key, node in nodes.items() if key in lanes} == lanes
     assert nodes[dg.AssetKey("catalog")].parent_keys == lanes.keys()
-    jobs = {f"{name}_{kind}" for name in PROVIDERS for kind in ("archive", "retry")}
+    jobs = {f"{name}_{kind}" for name in PROVIDERS for kind in ("archive", "retry", "fixity")}
     assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == {*jobs, "catalog_publish"}
-    assert {schedule.name for schedule in repository.schedule_defs} == {f"{name}_hourly" for name in PROVIDERS}
+    assert {schedule.name for schedule in repository.schedule_defs} == {
+        f"{name}_{kind}" for name in PROVIDERS for kind in ("hourly", "fixity_daily")
+    }
     assert {sensor.name for sensor in repository.sensor_defs} == {f"{name}_retry_sensor" for name in PROVIDERS} | {
         "catalog_sensor"
     }
@@ -100,7 +102,7 @@ def test_the_dagster_shells_are_thin() -> None:
         if isinstance(node, ast.FunctionDef) and (kind := _kind(node))
     }
     assert {kind for kind, _ in found.values()} == KINDS
-    assert len(found) == 6
+    assert len(found) == 8
     assert {name: lines for name, (_, lines) in found.items() if lines > LONGEST_SHELL} == {}
 
 

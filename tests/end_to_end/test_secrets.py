@@ -32,6 +32,7 @@ FAULTS: tuple[tuple[str, tuple[tuple[str, object], ...]], ...] = (
     ("feather", (("media-redirect", REDIRECT),)),
     ("asteroid", (("media-truncate", None),)),
     ("kataven", (("media-html", None),)),
+    ("asteroid", (("media-json", None),)),
 )
 """The failures that are gone through, one run for each, and of which provider; then a good run of all."""
 
@@ -127,6 +128,8 @@ def test_the_life_went_through_the_failures(life: Life) -> None:
     """The failures were real: each left its outcome in the catalog's history."""
     ended = life.operator.run("query", "SELECT DISTINCT outcome FROM recording_attempts", "--json")
     outcomes = {row["outcome"] for row in ended.json["rows"]}
+    kept = {path.parts[-4] for path in life.operator.folder.rglob("quarantine/**/*.txt")}
+    assert kept == {"provider=asteroid", "provider=feather", "provider=kataven"}, "pages that quote links were searched"
     assert {"blocked", "transient", "expired", "refused", "not_media", "not_ready", "archived"} <= outcomes
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import duckdb
 import pyarrow as pa
 import pytest
 
+from assets.executions.schema import columns as lake_columns
+from assets.executions.schema import length_columns
 from resources.model import Leg
 from resources.providers import asteroid, feather, kataven
-from resources.providers.protocol import ProviderSpec
+from resources.providers.protocol import Bound, ExpectedLength, ProviderSpec
 from resources.providers.registry import PROVIDERS
 
 CANONICAL = {
@@ -90,6 +93,22 @@ def test_columns_are_named_once_and_described(spec: ProviderSpec) -> None:
     assert all(field.doc.endswith(".") for field in spec.fields)
     assert all(field.type == pa.string() for field in spec.fields if field.json)
     assert spec.tombstone_field is None or spec.tombstone_field in {field.name for field in spec.fields}
+
+
+def test_expected_lengths_are_numbers_of_the_spec(spec: ProviderSpec) -> None:
+    """Where the provider says how long a recording plays, it says so in a column that the lake has, as a number."""
+    columns = {column.name: column.type for column in lake_columns(spec)}
+    assert length_columns(spec)
+    assert all(columns[name] == pa.float64() for name in length_columns(spec).values())
+    assert Leg.SUPERVISOR not in spec.expected_lengths
+
+
+def test_a_length_that_no_field_holds_is_refused() -> None:
+    """A slip in a provider's module is found when it is loaded, and named."""
+    for name in ("calDuration", "transcript"):
+        wrong = replace(feather.SPEC, expected_lengths={Leg.MAIN: ExpectedLength(name, Bound.EQUAL)})
+        with pytest.raises(ValueError, match=name):
+            lake_columns(wrong)
 
 
 def test_every_timestamp_is_utc_microseconds(spec: ProviderSpec) -> None:

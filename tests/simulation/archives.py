@@ -88,7 +88,8 @@ def make_settings(sessions: str) -> Settings:
 def open_process(site: Site, process: Process) -> Archive:
     """Return the archive as one process has it."""
     runtime = process.runtime()
-    archive = Archive(site.settings, PromisingStorage(site, process), runtime)
+    # The demuxer is a real process of its own: no seed could replay it.
+    archive = Archive(site.settings, PromisingStorage(site, process), runtime, playing_time=lambda *_: None)
     for name in site.world.providers:
         client = _BUILDERS[name](site.settings, archive.client_runtime, SimulatedApi(site.world, process, name))
         assert client is not None

@@ -175,7 +175,10 @@ class _Simulation:
         rng = self.rng
         while self.clock.elapsed < self.world.storm_seconds:
             count = rng.choices((1, 2, 3), (14, 5, 1))[0]
-            self._launch([self._some_work() for _ in range(count)], deadly=True)
+            providers = [rng.choice(self.world.providers)] * count  # rivals, mostly: the same recordings at the same time
+            if rng.random() < 0.3:
+                providers = [rng.choice(self.world.providers) for _ in range(count)]
+            self._launch([self._some_work(provider) for provider in providers], deadly=True)
             if rng.random() < 0.1:
                 self._set_clock(rng.choice((0.0, -2 * _HOUR, 8 * _HOUR)) * rng.random())
             self.clock.elapsed += rng.choice((60.0, 0.5 * _HOUR, 2 * _HOUR, 8 * _HOUR)) * rng.uniform(0.5, 1.5)
@@ -185,10 +188,9 @@ class _Simulation:
         self.world.stormy = False
         self._set_clock(self.rng.choice((0.0, 0.0, -600.0, 600.0)))
         end = self.clock.elapsed + _CALM_DAYS * _DAY
-        for _ in range(_CALM_ROUNDS):
+        for number in range(_CALM_ROUNDS):
             for provider in self.world.providers:
-                self._launch([self._work(provider, read_and_archive)])
-                self._launch([self._work(provider, archive_due)])
+                self._launch([self._work(provider, archive_due if number % 2 else read_and_archive)])
                 self._requeue_dead_letters(provider)
             if self._settled() or self.clock.elapsed > end:
                 break
@@ -217,7 +219,7 @@ class _Simulation:
                 continue
             tries = life.attempts - life.attempts_before
             tried = (event.at - (life.trying_since or event.at)).total_seconds() / _DAY
-            suspect = life.suspects >= Policy.suspect_limit and tried >= 1
+            suspect = life.suspects >= Policy().suspect_limit and tried >= 1
             passed = tries >= settings.retry_attempt_limit or tried > settings.retry_deadline_days or suspect
             require(passed, f"{key} is a dead letter after {tries} tries in {tried:.1f} days")
             days.add(event.day)
@@ -226,8 +228,7 @@ class _Simulation:
 
     # -- processes
 
-    def _some_work(self) -> Callable[[Process], None]:
-        provider = self.rng.choice(self.world.providers)
+    def _some_work(self, provider: str) -> Callable[[Process], None]:
         return self._work(provider, self.rng.choices((read_and_archive, archive_due, publish), (3, 5, 2))[0])
 
     def _work(self, provider: str, what: Callable[[Archive, str, str], None]) -> Callable[[Process], None]:

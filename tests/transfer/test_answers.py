@@ -161,12 +161,14 @@ def test_a_link_hides_itself() -> None:
 
 
 def test_not_media_says_what_came_in_a_short_safe_form(server: MediaServer, fetch: Fetch) -> None:
-    """The operator learns the kind and the beginning of the body, in at most 80 printable characters."""
+    """The message names the kind and the declared type; the beginning of the body is beside it, for the quarantine alone."""
     server.scripts["/a"] = answer(b"<html>\x1b[31m\n\x00Sign in to continue" + b"y" * 5000, headers={"Content-Type": "text/html"})
     with pytest.raises(NotMediaError) as caught:
         fetch(server.url("/a"))
     assert "an HTML page" in caught.value.detail
     assert "text/html" in caught.value.detail
-    assert "Sign in to continue" in caught.value.detail
+    assert "Sign in" not in caught.value.detail
+    assert caught.value.evidence is not None
+    assert b"Sign in to" in caught.value.evidence.head
     assert caught.value.detail.isprintable()
     assert len(caught.value.detail) < 250

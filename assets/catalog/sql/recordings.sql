@@ -8,11 +8,15 @@ SELECT
     state,
     attempts,
     next_attempt_at,
-    CASE WHEN state = 'archived' THEN "at" END AS archived_at,
+    -- The latest event may be about the execution, or an audit's: the copy says itself when it was made.
+    CASE WHEN state = 'archived' THEN coalesce(archived_at, "at") END AS archived_at,
     path,
     bytes,
     sha256,
     content_type,
+    media_seconds,
+    expected_seconds,
+    flaw,
     outcome AS last_outcome,
     http_status AS last_http_status
 FROM states
