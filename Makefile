@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Set-up never reads an environment that happens to be active.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help demo ui test kill-suite large check bench simulate clean lock
+.PHONY: help demo ui test kill-suite large check bench chaos simulate clean lock
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ bench: $(VENV)/.dev ## the transfer beside its peer, interleaved; writes docs/pe
 
 simulate: $(VENV)/.dev ## random worlds, SEEDS of them; or one again, SEED=n; writes docs/reliability.md
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),500) --write)
+
+chaos: $(VENV)/.dev ## archive 10,000 recordings while a fifth of all calls fails; writes docs/reliability.md
+	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 clean: ## remove the demo, the environment and the caches; keeps .env, the archive and Dagster's history
 	rm -rf demo $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache .tmp_dagster_home_*

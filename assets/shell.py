@@ -19,6 +19,15 @@ def hold_run(context: dg.AssetExecutionContext) -> None:
     hold(Path(context.instance.root_directory), context.run.run_id)
 
 
+_FENCE = "```"
+
+
+def verbatim(text: str) -> dg.MarkdownMetadataValue:
+    """Return text that may hold anything for Dagster's UI, which would otherwise render it: links, pictures of other hosts."""
+    inside = text.replace(_FENCE, "'" * len(_FENCE))
+    return dg.MetadataValue.md(f"{_FENCE}\n{inside}\n{_FENCE}")
+
+
 @contextmanager
 def clear_failures() -> Generator[None]:
     """Raise any exception as a Dagster failure whose text was redacted.
@@ -36,4 +45,4 @@ def clear_failures() -> Generator[None]:
     except Exception as error:  # noqa: BLE001 -- nothing may pass by the redaction
         words = redact(f"{type(error).__name__}: {error}")
         trace = redact("".join(traceback.format_exception(error)))
-        raise dg.Failure(description=words, metadata={"traceback": dg.MetadataValue.md(f"```\n{trace}\n```")}) from None
+        raise dg.Failure(description=words, metadata={"traceback": verbatim(trace)}) from None

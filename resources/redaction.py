@@ -1,7 +1,8 @@
 """The one place that takes secrets out of text: query strings of URLs, and known keys.
 
 A presigned URL is a secret for as long as it lives (``docs/architecture.md``, "Secrets"). Everything that leaves the process as
-text (log records, error texts, Dagster metadata, raw JSON in the lake) passes :func:`redact` or :func:`redact_json`.
+text (log records, error texts, Dagster metadata, raw JSON in the lake) passes :func:`redact` or :func:`redact_json`; what other
+code writes by itself (log records of libraries, tracebacks, warnings) does so once :func:`guard_process` was called.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import threading
-from urllib.parse import unquote, urlsplit
+import traceback
+import warnings
+from types import TracebackType
+from urllib.parse import quote, unquote, urlsplit
 
 REDACTED = "[redacted]"
 
@@ -36,6 +41,11 @@ _CREDENTIAL = re.compile(rf"(?i){_BEGINS}(?:{_SIGNED}|{_NAMED}|sv|se|auth|expire
 # nothing else bears are enough; the others must stand where a parameter begins.
 _PARAMETER = re.compile(rf"""(?i)((?:{_SIGNED}|{_BEGINS}(?:{_NAMED})){_EQUALS})(?!\[redacted\])[^\s"'<>&\\]++""")
 
+# What a library's debug log shows of a request: the value of an Authorization header, and a signature by its name.
+_HEADER_VALUE = re.compile(
+    r"""(?i)(\b(?:bearer|basic|negotiate)\s{1,2}|signature["']?\s?[:=]\s?["']?)[A-Za-z0-9+/=_.~%-]{16,}+"""
+)
+
 # In raw JSON: a mark without which a string holds no credential (a query, a parameter, a password before a host) ...
 _MARKS = (b"?", b"=", b"@", b"%", b"\\u00")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
@@ -51,10 +61,26 @@ _MIN_SECRET_LENGTH = 6
 
 
 def remember_secret(value: str | None) -> None:
-    """Have ``value`` (an API key) removed from everything that is redacted from now on in this process."""
+    """Have ``value`` (a key, a password) removed from everything that is redacted from now on in this process."""
     if value and len(value) >= _MIN_SECRET_LENGTH:
         with _known_lock:
-            _known.add(value)
+            _known.update((value, quote(value, safe=""), json.dumps(value)[1:-1]))
+
+
+def remember_password(url: str | None) -> None:
+    """Have the password in a URL, if there is one, removed from everything that is redacted from now on in this process."""
+    try:
+        password = urlsplit(url or "").password
+    except ValueError:
+        return
+    remember_secret(password)
+    remember_secret(unquote(password or ""))
+
+
+def _secrets() -> list[str]:
+    """Return all known secrets, the longest first: one may be a part of another."""
+    with _known_lock:
+        return sorted(_known, key=len, reverse=True)
 
 
 def known_secrets() -> tuple[str, ...]:
@@ -80,7 +106,8 @@ def redact(text: str) -> str:
     """Return ``text`` with the query strings of all URLs, URL passwords and all known keys removed."""
     text = _URL.sub(r"\1", text)
     text = _PARAMETER.sub(rf"\1{REDACTED}", _USERINFO.sub("", text))
-    for secret in tuple(_known):
+    text = _HEADER_VALUE.sub(rf"\1{REDACTED}", text)
+    for secret in _secrets():
         text = text.replace(secret, REDACTED)
     return text
 
@@ -99,7 +126,7 @@ def redact_json(raw: bytes) -> bytes:
         parts += (raw[done:start], _redacted_string(string, is_link=_is_link(raw, start)))
         done = end
     raw = b"".join(parts) + raw[done:] if parts else raw
-    for secret in tuple(_known):
+    for secret in _secrets():
         raw = raw.replace(secret.encode(), REDACTED.encode())
     return raw
 
@@ -161,16 +188,66 @@ def _is_credential(query: str) -> bool:
     return _CREDENTIAL.search(query) is not None or ("%" in query and _CREDENTIAL.search(unquote(query)) is not None)
 
 
-class RedactingFilter(logging.Filter):
-    """A logging filter that redacts the finished message and the exception text of every record."""
+def clean(record: logging.LogRecord) -> logging.LogRecord:
+    """Redact the message and the exception text of a log record, in place; one without secrets stays as it is."""
+    try:
+        message = record.getMessage()
+    except Exception:  # noqa: BLE001 -- a faulty call: logging would print message and arguments as they are
+        message = f"{record.msg} {record.args}"
+        record.msg, record.args = message, None
+    safe = redact(message)
+    if safe != message:
+        record.msg, record.args = safe, None
+    if record.exc_info and not record.exc_text:
+        record.exc_text = logging.Formatter().formatException(record.exc_info)
+    if record.exc_text:
+        record.exc_text = redact(record.exc_text)
+        record.exc_info = None  # a handler would format it anew
+    return record
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Redact ``record`` in place; never drops one."""
-        record.msg = redact(record.getMessage())
-        record.args = None
-        if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-        if record.exc_text:
-            record.exc_text = redact(record.exc_text)
-            record.exc_info = None
-        return True
+
+_guarded = threading.Lock()
+
+
+def guard_process() -> None:
+    """Have everything that any code of this process logs, warns of or dies of redacted before it is written. Once is enough.
+
+    Log records are cleaned as they are made, whichever library makes them, at whichever level, for whichever handler (Dagster's
+    event log is one). Uncaught exceptions, of threads and of callbacks too, and warnings are cleaned before they are printed; a
+    hook that somebody has put in the interpreter's place stays.
+    """
+    if not _guarded.acquire(blocking=False):
+        return
+    make_record = logging.getLogRecordFactory()
+    format_warning = warnings.formatwarning
+
+    def make_clean_record(*args: object, **kwargs: object) -> logging.LogRecord:
+        return clean(make_record(*args, **kwargs))
+
+    def format_clean_warning(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        return redact(format_warning(message, category, filename, lineno, line))
+
+    logging.setLogRecordFactory(make_clean_record)
+    warnings.formatwarning = format_clean_warning
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _print_exception
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _print_of_thread
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _print_unraisable
+
+
+def _print_exception(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison] -- pythonw, or a closed stream
+        sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _print_of_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is not SystemExit:
+        _print_exception(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _print_unraisable(args: sys.UnraisableHookArgs) -> None:
+    _print_exception(args.exc_type, args.exc_value, args.exc_traceback)

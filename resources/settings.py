@@ -6,6 +6,7 @@ They are read in the process that uses them and never become Dagster config, bec
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import date
 from functools import cached_property
@@ -15,9 +16,18 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from resources.errors import SettingsError
-from resources.redaction import remember_secret
+from resources.redaction import remember_password, remember_secret
 
 MIB = 1024 * 1024
+STORAGE_SECRETS = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_CLIENT_SECRET",
+)
+"""Variables that the storage drivers read by themselves: no settings of ours, and just as secret."""
 _KATAVEN_ACCOUNT = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
 
 _CRON = re.compile(r"([\d*/,\-]+|[A-Za-z,\-]+)(\s+([\d*/,\-]+|[A-Za-z,\-]+)){4}")
@@ -156,4 +166,8 @@ def load_settings(env_file: str | None = ".env", **overrides: object) -> Setting
         raise SettingsError(msg) from None
     for secret in settings.secrets:
         remember_secret(secret)
+    for url in (settings.archive_root, *(settings.kataven_sessions or "").split(",")):
+        remember_password(url.strip())
+    for name in STORAGE_SECRETS:
+        remember_secret(os.environ.get(name))
     return settings

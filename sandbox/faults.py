@@ -34,6 +34,7 @@ class Fault(StrEnum):
     MEDIA_SLOW = "media-slow"
     MEDIA_REDIRECT = "media-redirect"
     MEDIA_PRIVATE = "media-private"
+    CHAOS = "chaos"
 
 
 class Value(StrEnum):
@@ -45,6 +46,7 @@ class Value(StrEnum):
     OPTIONAL_COUNT = "a whole number above 0, or nothing"
     RATE = "N/second"
     URL = "an http or https URL"
+    SHARE = "SHARE or SHARE/SEED, with a share from 0 to 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,9 @@ FAULTS: dict[Fault, FaultKind] = {
     Fault.MEDIA_SLOW: FaultKind(Value.COUNT, "so many bytes a second"),
     Fault.MEDIA_REDIRECT: FaultKind(Value.URL, "media is answered 302 to this URL"),
     Fault.MEDIA_PRIVATE: FaultKind(Value.NONE, "presigned URLs point to http://169.254.169.254/"),
+    Fault.CHAOS: FaultKind(
+        Value.SHARE, "that share of all calls fails, each in one of many ways; the same calls whenever the seed is the same"
+    ),
 }
 
 
@@ -142,6 +147,11 @@ class FaultBoard:
         value = self._on.get(fault)
         return int(value.partition("/")[0]) if value else None
 
+    def share(self, fault: Fault) -> tuple[float, str]:
+        """Return the share and the seed of ``fault``; nothing of everything where it is off."""
+        share, _, seed = (self._on.get(fault) or "0").partition("/")
+        return float(share), seed
+
     def _check(self, fault: Fault, text: str | None) -> None:
         kind = FAULTS[fault].value
         match kind:
@@ -158,6 +168,8 @@ class FaultBoard:
                 good = _is_count(number) and unit in {"", "second"}
             case Value.URL:
                 good = text is not None and urlsplit(text).scheme in {"http", "https"}
+            case Value.SHARE:
+                good = _is_share((text or "").partition("/")[0])
         if not good:
             msg = f"the fault {fault} takes {kind}, not {text!r}"
             raise OptionError(msg)
@@ -165,3 +177,10 @@ class FaultBoard:
 
 def _is_count(text: str | None) -> bool:
     return text is not None and text.isascii() and text.isdigit() and int(text) > 0
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0.0 <= float(text) <= 1.0
+    except ValueError:
+        return False

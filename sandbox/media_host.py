@@ -15,6 +15,18 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sandbox.chaos import (
+    CONTINUATION_WAYS,
+    MEDIA_WAYS,
+    STATUSES,
+    BrokenResponse,
+    ConnectionCut,
+    Fate,
+    Way,
+    disconnection,
+    proxy_page,
+    stand_still,
+)
 from sandbox.containers import body_of
 from sandbox.error_pages import error_page
 from sandbox.executions import Recording, timestamp
@@ -31,6 +43,15 @@ LEAKING_HEADERS = ("authorization", "x-api-key", "x-asteroid-agents-api-key", "x
 
 _SLOW_PIECES_PER_SECOND = 10
 _OVERLAP_BYTES = 100
+_OTHER_BYTES = bytes(255 - byte for byte in range(256))
+_REPLACING = frozenset({*STATUSES, Way.HTML, Way.RESET})
+_BREAKING = frozenset({Way.CUT, Way.CHUNKED_CUT, Way.ENDED_EARLY, Way.STALL})
+_CHAOS_ERRORS = {
+    Way.SERVER_ERROR: ("InternalError", "We encountered an internal error."),
+    Way.UNAVAILABLE: ("ServiceUnavailable", "Please try again."),
+    Way.RATE_LIMITED: ("SlowDown", "Please reduce your request rate."),
+    Way.FORBIDDEN: ("AccessDenied", "Request has expired"),
+}
 _VERDICT_ERRORS = {
     Verdict.MISSING: ("AccessDenied", "Access Denied"),
     Verdict.EXPIRED: ("AccessDenied", "Request has expired"),
@@ -39,10 +60,6 @@ _VERDICT_ERRORS = {
         "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
     ),
 }
-
-
-class ConnectionCut(Exception):  # noqa: N818  # not an error: the way to have the server drop a connection
-    """Raised out of the application so that the server closes the connection in mid-body."""
 
 
 class MediaHost:
@@ -89,11 +106,27 @@ class MediaHost:
         )
         if page is not None:
             return page
-        answer = self._object(recording, plan, headers)
+        ways = CONTINUATION_WAYS if "range" in headers else MEDIA_WAYS
+        fate = None if head else self._stage.chaos.fate(PARTY, recording.path, ways)
+        if fate is not None and fate.way in _REPLACING:
+            return self._replacement(fate)
+        answer = self._object(recording, plan, headers, fate.way if fate else None)
         if isinstance(answer, _Transfer):
             answer.head = head
+            answer.fate = fate
             if first and recording.scenario is Scenario.MEDIA_CUT:
                 answer.cut_after = answer.length // 2
+        return answer
+
+    def _replacement(self, fate: Fate) -> Response:
+        """Return what is answered instead of an object."""
+        if fate.way is Way.HTML:
+            return proxy_page()
+        if fate.way is Way.RESET:
+            return BrokenResponse(Response(), fate, self._stage.hang_up)
+        answer = _xml_error(HTTPStatus(STATUSES[fate.way]), *_CHAOS_ERRORS[fate.way])
+        if fate.way is Way.RATE_LIMITED:
+            answer.headers["Retry-After"] = str(fate.retry_after)
         return answer
 
     def _find(self, scope: Scope, headers: Headers) -> Response | tuple[Recording, MediaPlan]:
@@ -112,10 +145,10 @@ class MediaHost:
             return _xml_error(HTTPStatus.NOT_FOUND, "NoSuchKey", "The specified key does not exist.", Key=path[1:])
         return recording, recording.media
 
-    def _object(self, recording: Recording, plan: MediaPlan, headers: Headers) -> Response | _Transfer:
+    def _object(self, recording: Recording, plan: MediaPlan, headers: Headers, way: Way | None) -> Response | _Transfer:
         """Answer with the object, or with the part of it that ``headers`` ask for."""
         faults, body, etag = self._stage.faults, body_of(plan), plan.etag
-        if faults.has(Fault.MEDIA_NEW_ETAG):
+        if faults.has(Fault.MEDIA_NEW_ETAG) or way is Way.OTHER_BYTES:
             etag = f'"{self._stage.tally.of(recording.key).media_gets:x}-{etag[1:]}'
         told = self._common() | {
             "Content-Type": plan.container.content_type,
@@ -126,7 +159,9 @@ class MediaHost:
         if etag in headers.get("if-none-match", ""):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
         wanted: Span | None = None
-        if not faults.has(Fault.MEDIA_NO_RANGES) and _range_holds(headers.get("if-range"), etag, told["Last-Modified"]):
+        # A host that sends the rest of something else has left If-Range out of account.
+        holds = way is Way.OTHER_BYTES or _range_holds(headers.get("if-range"), etag, told["Last-Modified"])
+        if holds and way is not Way.WHOLE and not faults.has(Fault.MEDIA_NO_RANGES):
             try:
                 wanted = parse_range(headers.get("range"), body.length)
             except UnsatisfiableError:
@@ -171,6 +206,7 @@ class _Transfer:
         self.length = span.stop - span.start
         self.head = False
         self.cut_after: int | None = None
+        self.fate: Fate | None = None
 
     async def send(self, receive: Receive, send: Send) -> None:
         """Send the head and, unless it was a HEAD, the body, with the faults that are on."""
@@ -186,12 +222,19 @@ class _Transfer:
         if faults.has(Fault.MEDIA_NO_LENGTH):
             pieces = iter((b"".join(pieces)[: faults.count(Fault.MEDIA_NO_LENGTH) or length // 2],))
             length = None
+        way = self.fate.way if self.fate else None
+        if self.fate and way in _BREAKING:
+            self.cut_after = self.fate.bytes_of(self.length)
+        if way in {Way.CHUNKED_CUT, Way.ENDED_EARLY}:
+            length = None
+        if way is Way.OTHER_BYTES:
+            pieces = (piece.translate(_OTHER_BYTES) for piece in pieces)
         if length is not None:
             self._headers["Content-Length"] = str(length)
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in self._headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": raw})
         if not self.head:
-            gone = asyncio.create_task(_disconnection(receive))
+            gone = asyncio.create_task(disconnection(receive))
             try:
                 await self._send_body(send, pieces, gone)
             finally:
@@ -210,15 +253,19 @@ class _Transfer:
             sent += len(part)
             counts.media_bytes += len(part)
             if self.cut_after is not None and sent >= self.cut_after:
-                raise ConnectionCut
+                await self._break_off(gone)
+                return
             if bytes_per_second:
                 await asyncio.sleep(len(part) / bytes_per_second)
 
-
-async def _disconnection(receive: Receive) -> None:
-    """Return once the client has gone: what is sent after that is lost without a word."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    async def _break_off(self, gone: asyncio.Task[None]) -> None:
+        """End a body that is not whole, in the way that was chosen for it."""
+        way = self.fate.way if self.fate else Way.CUT
+        if way is Way.ENDED_EARLY:
+            return
+        if way is Way.STALL:
+            await stand_still(gone)
+        raise ConnectionCut
 
 
 def _slices(pieces: Iterator[bytes], bytes_per_second: int | None) -> Iterator[bytes]:

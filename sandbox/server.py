@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+import struct
 import tempfile
 import threading
 from collections.abc import Generator, Iterable
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from sandbox.control import Control
 from sandbox.media_host import MediaHost
@@ -64,6 +65,7 @@ class Sandbox:
         self.api_origin = f"http://{API_HOST}:{self._sockets[0].getsockname()[1]}"
         self.media_origin = f"http://{MEDIA_HOST}:{self._sockets[1].getsockname()[1]}"
         self._stage.media_origin = self.media_origin
+        self._stage.hang_up = self._hang_up
         self._write_files()
         self._servers: list[_Server] = []
         self._stopped = False
@@ -149,6 +151,13 @@ class Sandbox:
         for server in self._servers:
             server.should_exit = True
 
+    def _hang_up(self, scope: Scope) -> None:
+        """Reset the connection that a request came on; no part of ASGI can do that before the answer begins."""
+        for server in self._servers:
+            for protocol in server.server_state.connections:
+                if getattr(protocol, "client", None) == scope["client"]:
+                    _reset(protocol.transport)
+
     async def _watch(self, started: threading.Event | None) -> None:
         """Say when the servers have started, then write files of late sessions as they appear."""
         while not all(server.started for server in self._servers):  # noqa: ASYNC110  # uvicorn has a flag, no event
@@ -162,6 +171,13 @@ class Sandbox:
     def _write_files(self) -> None:
         for service in self._services:
             service.write_files(self.inventory)
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Close a connection with a reset: by a linger time of 0, which a copy of its descriptor can set."""
+    with socket.fromfd(transport.get_extra_info("socket").fileno(), socket.AF_INET, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class _Server(uvicorn.Server):

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from sandbox.chaos import API_WAYS, STATUSES, BrokenResponse, Way, proxy_page
 from sandbox.executions import Execution, Recording
 from sandbox.faults import Fault
 from sandbox.plan import ProviderPlan
@@ -147,6 +148,7 @@ class ProviderService(ABC):
             status = int(HTTPStatus.INTERNAL_SERVER_ERROR)
             try:
                 answer = self._fault() or self.refusal(request) or self._late_fault() or await handler(request)
+                answer = self._spoiled(answer, request)
                 status = answer.status_code
                 answer.headers["Date"] = format_datetime(self.stage.now().astimezone(UTC), usegmt=True)
                 return answer
@@ -162,6 +164,20 @@ class ProviderService(ABC):
         if faults.has(Fault.WRONG_KEYS, self.name):
             return self.error(HTTPStatus.UNAUTHORIZED)
         return None
+
+    def _spoiled(self, answer: Response, request: Request) -> Response:
+        """Return what arrives of ``answer``: usually itself."""
+        fate = self.stage.chaos.fate(self.name, f"{request.url.path}?{request.url.query}", API_WAYS)
+        if fate is None:
+            return answer
+        if fate.way is Way.HTML:
+            return proxy_page()
+        if fate.way not in STATUSES:
+            return BrokenResponse(answer, fate, self.stage.hang_up)
+        error = self.error(HTTPStatus(STATUSES[fate.way]))
+        if fate.way is Way.RATE_LIMITED:
+            error.headers["Retry-After"] = str(fate.retry_after)
+        return error
 
     def _late_fault(self) -> Response | None:
         faults = self.stage.faults

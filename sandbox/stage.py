@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sandbox.chaos import Chaos, HangUp
 from sandbox.executions import Recording
 from sandbox.faults import Fault, FaultBoard
 from sandbox.plan import ProviderPlan
@@ -36,6 +37,9 @@ class Stage:
         self.plans = {plan.name: plan for plan in plans}
         self.faults = FaultBoard(self.plans)
         self.tally = Tally()
+        self.chaos = Chaos(self.faults, self.tally)
+        self.hang_up: HangUp = lambda _: None
+        """Resets a connection; the server that has it gives this."""
         rng = generator(world.options.seed, "keys")
         self.keys = {
             name: world.options.keys.get(name) or plan.key_prefix + seeded_token(rng) for name, plan in self.plans.items()

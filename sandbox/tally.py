@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 RecordingId = tuple[str, str, str]
@@ -21,6 +21,28 @@ class RecordingTally:
     media_bytes: int = 0
 
 
+@dataclass(slots=True)
+class ChaosTally:
+    """The counts of the fault ``chaos``.
+
+    Attributes:
+        calls: by party, those that might have failed.
+        failed: by party and way, those that did.
+        asked: by party and question, how often it was asked.
+    """
+
+    calls: Counter[str] = field(default_factory=Counter[str])
+    failed: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    asked: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+
+    def shown(self) -> dict[str, object]:
+        """Return the counts by party as JSON-ready values."""
+        return {
+            party: {"calls": calls, "failed": {way: count for (of, way), count in sorted(self.failed.items()) if of == party}}
+            for party, calls in sorted(self.calls.items())
+        }
+
+
 class Tally:
     """Counters by provider, endpoint and status, and by recording."""
 
@@ -35,6 +57,7 @@ class Tally:
         self.in_flight_peak: Counter[str] = Counter()
         self.walks: Counter[tuple[str | None, ...]] = Counter()
         """How often each list was asked for, for pages that shift."""
+        self.chaos = ChaosTally()
         self.media_header_leaks = 0
         self.keys_in_urls = 0
         self._recent: dict[str, deque[datetime]] = {}
@@ -87,6 +110,7 @@ class Tally:
                 }
                 for (provider, execution_id, leg), counts in self.recordings.items()
             ],
+            "chaos": self.chaos.shown(),
             "in_flight_peak": dict(self.in_flight_peak),
             "media_header_leaks": self.media_header_leaks,
             "keys_in_urls": self.keys_in_urls,

@@ -12,7 +12,7 @@ from assets.recordings.discovery import discover
 from assets.recordings.duration import Tolerance
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
-from assets.shell import clear_failures, hold_run
+from assets.shell import clear_failures, hold_run, verbatim
 from resources.dagster_archive import ArchiveResource
 from resources.providers.protocol import ProviderSpec
 
@@ -87,5 +87,5 @@ def _verdict(report: IngestReport) -> dg.AssetCheckResult:
         check_name=EVERYTHING_UNDERSTOOD,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{report.problem_count} problems, the first: {problems[0].where}: {problems[0].what}" if problems else None,
-        metadata={"problems": dg.MetadataValue.md(lines)} if problems else {},
+        metadata={"problems": verbatim(lines)} if problems else {},
     )

@@ -41,6 +41,10 @@ _PATH = re.compile(
     rf"{FOLDER}/provider=[^/]+/date=(?P<day>\d{{4}}-\d\d-\d\d)/"
     r"(?P<generation>\d{6,})-(?P<id>[0-9a-f]{12})(?P<replaces>(?:_[0-9a-f]{12})*)\.parquet"
 )
+_IDENTITY_SCHEMA = pa.schema(
+    [("execution_id", pa.string()), (RAW, pa.string()), *((name, TIMESTAMP) for name in ("created_at", FIRST_SEEN, LAST_SEEN))]
+)
+_IDENTITY = _IDENTITY_SCHEMA.names
 _ID_DIGITS = 12
 # Fits into a file name of 255 bytes. More current files need more writers at one instant; the next write takes the rest.
 _REPLACED_MAX = 16
@@ -165,12 +169,13 @@ def _snapshot(storage: ArchiveStorage, spec: ProviderSpec, day: date) -> Snapsho
 
 def _files(storage: ArchiveStorage, folder: str) -> list[_File]:
     """Return the files of our own below a folder; others (a desktop's ``.DS_Store``) are none of our business."""
-    found = ((info.path, _PATH.fullmatch(info.path)) for info in storage.list(folder))
-    return [
-        _File(int(name["generation"]), name["id"], date.fromisoformat(name["day"]), path, tuple(name["replaces"].split("_")[1:]))
-        for path, name in found
-        if name is not None
-    ]
+    files: list[_File] = []
+    for info in storage.list(folder):
+        if (name := _PATH.fullmatch(info.path)) is not None:
+            with contextlib.suppress(ValueError):  # a folder that only looks like a day
+                day = date.fromisoformat(name["day"])
+                files.append(_File(int(name["generation"]), name["id"], day, info.path, tuple(name["replaces"].split("_")[1:])))
+    return files
 
 
 def _current(files: Sequence[_File]) -> list[_File]:
@@ -179,11 +184,14 @@ def _current(files: Sequence[_File]) -> list[_File]:
 
 
 def _read(storage: ArchiveStorage, file: _File) -> pa.Table:
+    data = storage.read(file.path)
     try:
-        return pq.ParquetFile(pa.BufferReader(storage.read(file.path))).read()
-    except (pa.ArrowException, OSError) as error:
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
+        table.select(_IDENTITY).cast(_IDENTITY_SCHEMA).validate(full=True)
+    except (pa.ArrowException, OSError, KeyError) as error:
         msg = f"{file.path} is damaged ({type(error).__name__}): remove it, and read that day again"
         raise StorageError(msg) from None
+    return table
 
 
 def rows_of(table: pa.Table) -> dict[str, Row]:

@@ -6,7 +6,7 @@ One small file for each provider. Two runs that write it at the same time may lo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import msgspec
 
@@ -20,7 +20,11 @@ def last_reads(storage: ArchiveStorage, provider: str) -> dict[date, datetime]:
     path = _path(provider)
     if not storage.exists(path):
         return {}
-    return msgspec.json.decode(storage.read(path), type=dict[date, datetime])
+    try:
+        known = msgspec.json.decode(storage.read(path), type=dict[date, datetime])
+    except msgspec.DecodeError:  # damaged, or not ours: the days are read once more, and it is written anew
+        return {}
+    return {day: moment if moment.tzinfo else moment.replace(tzinfo=UTC) for day, moment in known.items()}
 
 
 def note_reads(storage: ArchiveStorage, provider: str, days: Iterable[date], moment: datetime) -> None:

@@ -33,6 +33,7 @@ from assets.recordings.lifecycle import OPEN_STATES
 from resources.errors import NotStoredError, StorageError
 from resources.failpoints import Failpoint, reached
 from resources.model import RecordingKey
+from resources.redaction import redact
 from resources.storage import ArchiveStorage
 
 _POINTER = "current.json"
@@ -41,6 +42,8 @@ _GRACE = timedelta(hours=1)
 _TRIES = 5
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
+_REASON_CHARACTERS = 300
+_STATE_FILE = re.compile(rf"{names.STATES}/provider=[^/]+/\d+-[0-9a-f]+\.(?:state\.parquet|open\.parquet|folded\.json)")
 _OPEN_VALUES = pa.array(sorted(state.value for state in OPEN_STATES))
 _EVENT_FILE = re.compile(rf"{names.EVENTS}/provider=[^/]+/date=(\d{{4}}-\d\d-\d\d)/[^/]+\.parquet")
 
@@ -262,15 +265,29 @@ class Ledger:
         path = f"{_state_folder(provider)}/{_POINTER}"
         if not self.storage.exists(path):
             return _Pointer()
-        pointer = msgspec.json.decode(self.storage.read(path), type=_Pointer)
+        try:
+            pointer = msgspec.json.decode(self.storage.read(path), type=_Pointer)
+            self._check_names(provider, pointer)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise self._damaged(path, error) from None
         if pointer.state is not None and not self.storage.exists(pointer.state):
             return _Pointer(pointer.generation)  # the events are the truth: without a state everything is tail
         return pointer
 
+    @staticmethod
+    def _check_names(provider: str, pointer: _Pointer) -> None:
+        for name in (pointer.state, pointer.open, pointer.folded):
+            if name is not None and not (_STATE_FILE.fullmatch(name) and name.startswith(f"{_state_folder(provider)}/")):
+                msg = f"it names {name[:80]!r}, which is no file of a fold"
+                raise ValueError(msg)
+
     def _folded(self, pointer: _Pointer) -> frozenset[str]:
         if pointer.folded is None:
             return frozenset()
-        return frozenset(msgspec.json.decode(self.storage.read(pointer.folded), type=list[str]))
+        try:
+            return frozenset(msgspec.json.decode(self.storage.read(pointer.folded), type=list[str]))
+        except msgspec.DecodeError as error:
+            raise self._damaged(pointer.folded, error) from None
 
     def _tail(self, provider: str, pointer: _Pointer) -> list[str]:
         folded = self._folded(pointer)
@@ -278,7 +295,7 @@ class Ledger:
 
     def _event_files(self, folder: str) -> list[str]:
         """List the event files, and nothing that others (a file manager, a console) may have left beside them."""
-        return [info.path for info in self.storage.list(folder) if _EVENT_FILE.fullmatch(info.path)]
+        return [info.path for info in self.storage.list(folder) if _is_event_file(info.path)]
 
     def _merged(self, pointer: _Pointer, tail: Sequence[str]) -> pa.Table:
         events = self._read_events(tail)
@@ -300,17 +317,19 @@ class Ledger:
     def _events_of(self, path: str, table: pa.Table) -> list[Event]:
         try:
             return from_table(table)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise self._damaged(path, error) from None
 
     def _read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        data = self.storage.read(path)
         try:
-            return _from_bytes(self.storage.read(path), columns=columns)
-        except pa.ArrowException as error:
+            return _from_bytes(data, columns=columns)
+        except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
             raise self._damaged(path, error) from None
 
     def _damaged(self, path: str, error: Exception) -> StorageError:
-        msg = f"{path} in {self.storage.url} is damaged ({error}): restore it from a copy, or move it away and run again"
+        words = redact(" ".join(str(error).split()))[:_REASON_CHARACTERS]  # of a file that may be anybody's
+        msg = f"{path} in {self.storage.url} is damaged ({words}): restore it from a copy, or move it away and run again"
         return StorageError(msg)
 
     def _drop_old_generations(self, provider: str, newest: int) -> None:
@@ -390,6 +409,14 @@ def _generation_of(path: str) -> int | None:
     """Return the number of the fold that a file of the state belongs to; None for the pointer."""
     number = path.rpartition("/")[2].partition("-")[0]
     return int(number) if number.isdigit() else None
+
+
+def _is_event_file(path: str) -> bool:
+    found = _EVENT_FILE.fullmatch(path)
+    try:
+        return found is not None and bool(date.fromisoformat(found.group(1)))
+    except ValueError:  # a folder of somebody's that looks like a day
+        return False
 
 
 def _open_part(state: pa.Table) -> pa.Table:

@@ -39,6 +39,8 @@ def safe_id(execution_id: str) -> str:
         return execution_id
     digest = hashlib.sha256(execution_id.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_CHARACTERS]
     readable = _NOT_PLAIN.sub("_", execution_id.lower())[:_READABLE_CHARACTERS].strip(".")
+    if _WINDOWS_DEVICES.fullmatch(readable):
+        readable = f"_{readable}"  # Windows takes aux.x~... for the device too
     return f"{readable}{MARK}{digest}"
 
 

@@ -17,14 +17,14 @@ import click
 from pipelines.cli.audit import audit
 from pipelines.cli.demo import demo
 from pipelines.cli.doctor import doctor
-from pipelines.cli.output import EXIT_FAILED, EXIT_SETTINGS
+from pipelines.cli.output import EXIT_FAILED, EXIT_SETTINGS, say
 from pipelines.cli.query import query
 from pipelines.cli.rebuild import rebuild
 from pipelines.cli.run import run
 from pipelines.cli.status import status
 from pipelines.cli.verify import verify
 from resources.errors import ArchiveError, SettingsError
-from resources.redaction import RedactingFilter, redact
+from resources.redaction import guard_process
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -43,9 +43,8 @@ def main() -> NoReturn:
     The process ends without the interpreter's own tear-down. A native thread that lets go of a Python object meanwhile aborts it
     ("terminate called without an active exception", 3 of 32 good runs on a busy machine), and the exit code is lost.
     """
-    handler = logging.StreamHandler()
-    handler.addFilter(RedactingFilter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(levelname)s %(name)s: %(message)s")
+    guard_process()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     code = _exit_code()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # who reads it may be gone
@@ -57,10 +56,10 @@ def _exit_code() -> int:
     try:
         cli(standalone_mode=True)
     except SettingsError as error:
-        click.echo(f"error: {redact(str(error))}", err=True)
+        say(f"error: {error}", err=True)
         return EXIT_SETTINGS
     except ArchiveError as error:
-        click.echo(f"error: {redact(str(error))}", err=True)
+        say(f"error: {error}", err=True)
         return EXIT_FAILED
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)

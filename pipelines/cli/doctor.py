@@ -12,7 +12,7 @@ import httpx
 
 from assets.recordings.ledger import Ledger
 from pipelines.assembly import build_definitions
-from pipelines.cli.output import EXIT_FAILED, print_json
+from pipelines.cli.output import EXIT_FAILED, print_json, say
 from pipelines.instance import dagster_home, open_instance
 from resources.archive import Archive, is_on, open_archive
 from resources.errors import AbsentError, ArchiveError, NotReadyError
@@ -46,7 +46,7 @@ def doctor(as_json: bool) -> None:
         findings.append(finding)
         if not as_json:
             mark = {True: "ok  ", False: "BAD ", None: "off "}[finding.good]
-            click.echo(f"{mark} {finding.name}: {finding.words}")
+            say(f"{mark} {finding.name}: {finding.words}")
     if as_json:
         print_json({"checks": [{"name": item.name, "good": item.good, "words": item.words} for item in findings]})
     if any(item.good is False for item in findings):

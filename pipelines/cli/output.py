@@ -11,11 +11,13 @@ from typing import Any
 import click
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from assets.recordings.lifecycle import State
 from resources.archive import Archive
 from resources.errors import StorageError
+from resources.redaction import redact
 
 EXIT_FAILED = 1
 EXIT_SETTINGS = 2
@@ -52,11 +54,24 @@ def print_json(document: Mapping[str, Any]) -> None:
     click.echo(json.dumps(document, indent=2, default=_plain, sort_keys=True))
 
 
+def printable(text: str) -> str:
+    """Return ``text`` for a terminal: what would move its cursor, change its title or turn its writing round is shown, not done.
+
+    Ids and errors come from outside, and may hold escape sequences, marks of direction and lone surrogates.
+    """
+    return "".join(char if char == "\n" or char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a message for people, on stdout or stderr: without secrets, and safe for a terminal."""
+    click.echo(printable(redact(text)), err=err)
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
     """Print a table for people."""
-    table = Table(*columns, title=title, box=box.SIMPLE, title_justify="left")
+    table = Table(*(Column(_cell(name)) for name in columns), title=title, box=box.SIMPLE, title_justify="left")
     for row in rows:
-        table.add_row(*("" if value is None else _words(value) for value in row))
+        table.add_row(*("" if value is None else _cell(_words(value)) for value in row))
     console.print(table)
 
 
@@ -75,6 +90,11 @@ def require_archive(archive: Archive) -> None:
 def megabytes(count: int) -> str:
     """Return a length in MB (10**6 bytes), for people."""
     return f"{count / 1e6:,.1f} MB"
+
+
+def _cell(text: str) -> Text:
+    # Text, since a plain string would be read as markup: [/x] is an error there, and [link=...] a link.
+    return Text(printable(text).replace("\n", "\\n"))
 
 
 def _words(value: object) -> str:

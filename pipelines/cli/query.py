@@ -48,6 +48,7 @@ def ask(catalog: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         with duckdb.connect(str(catalog), read_only=True) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET enable_external_access = false")  # COPY ... TO would write files
+            connection.execute("SET lock_configuration = true")  # other settings name files and folders too
             found = connection.execute(sql)
             return [item[0] for item in found.description or []], found.fetchall()
     except duckdb.Error as error:

@@ -26,6 +26,7 @@ from pipelines.cli.output import (
     megabytes,
     print_json,
     print_table,
+    say,
 )
 from pipelines.execution import JobResult, Launcher
 from pipelines.in_flight import end_dead_runs
@@ -180,9 +181,9 @@ def _report(
     rows = [[name, *(count[state] for state in STATES), megabytes(count["bytes"])] for name, count in counts.items()]
     print_table(["provider", *STATES, "stored"], rows)
     for text in failures:
-        click.echo(f"failed: {text}", err=True)
+        say(f"failed: {text}", err=True)
     for text in checks:
-        click.echo(f"check: {text}", err=True)
+        say(f"check: {text}", err=True)
 
 
 def _nothing(_provider: str, _state: str, _size: int) -> None:

@@ -14,7 +14,7 @@ from assets.recordings.ledger import Ledger
 from assets.recordings.manifest import publish_manifest
 from assets.recordings.mending import Mender
 from assets.recordings.verification import Verdict, Verification
-from pipelines.cli.output import EXIT_NEEDS_A_PERSON, UTC_DAY, megabytes, print_json, require_archive
+from pipelines.cli.output import EXIT_NEEDS_A_PERSON, UTC_DAY, megabytes, print_json, require_archive, say
 from pipelines.cli.progress import progress
 from resources.archive import Archive, open_archive
 from resources.model import RecordingKey
@@ -123,9 +123,9 @@ def _report(tally: _Tally, *, as_json: bool) -> None:
         return
     click.echo(f"{tally}{f', {len(tally.mended)} of them mended' if tally.mended else ''}")
     for item in tally.notes:
-        click.echo(f"{item.path}: {item.note}")
+        say(f"{item.path}: {item.note}")
     for item in tally.faults:
-        click.echo(f"{item.path}: {tally.mended.get(item.path) or item.fault}", err=True)
+        say(f"{item.path}: {tally.mended.get(item.path) or item.fault}", err=True)
 
 
 def _name(key: RecordingKey | None) -> str:

@@ -6,13 +6,16 @@ redirect but forwards a key in a header of another name (measured; ``docs/archit
 
 from __future__ import annotations
 
+import codecs
 import logging
+import re
 import ssl
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -30,6 +33,7 @@ from resources.errors import (
     TransientError,
     UnexpectedAnswerError,
 )
+from resources.providers.deadline import Deadline, TimedTransport
 from resources.providers.moments import retry_after_seconds
 from resources.providers.protocol import Answer, Runtime
 from resources.providers.ratelimit import RateLimiter
@@ -55,6 +59,9 @@ _ENCODINGS = frozenset({"", "identity", "gzip"})
 _KEY_FAULTS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _SERVER_FAULTS = range(500, 600)
 _REDIRECTIONS = range(300, 400)
+_AUTHORITY = re.compile(r"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_BASE_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/%-]*")
+_CLIMBS = frozenset({".", ".."})
 
 Shape = TypeVar("Shape")
 
@@ -114,7 +121,7 @@ class Reply:
             UnexpectedAnswerError: it is not JSON, or not of that shape; names the base URL's setting.
         """
         try:
-            return msgspec.json.decode(self.body, type=shape)
+            return msgspec.json.decode(self.body.removeprefix(codecs.BOM_UTF8), type=shape)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
             # The fault's own text holds positions and types, never content, except for a codec error's.
             reason = "not UTF-8" if isinstance(fault, UnicodeDecodeError) else str(fault)
@@ -144,6 +151,8 @@ class ApiClient:
         self.service = service
         self._runtime = runtime
         self._limiter = limiter
+        self._deadline = Deadline(runtime.monotonic)
+        own = TimedTransport(self._deadline, verify=_trusted_authorities(), trust_env=False, limits=CONNECTIONS)
         self._client = httpx.Client(
             headers={
                 HEADER_ACCEPT: "application/json",
@@ -153,10 +162,9 @@ class ApiClient:
             },
             follow_redirects=False,
             trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # the key says who asks; nothing else is kept
             timeout=TIMEOUTS,
-            limits=CONNECTIONS,
-            verify=_trusted_authorities(),
-            transport=transport,
+            transport=transport or own,
         )
 
     def close(self) -> None:
@@ -200,7 +208,7 @@ class ApiClient:
         started = self._runtime.monotonic()
         body = bytearray()
         try:
-            with self._client.stream("GET", url, params=params) as response:
+            with self._deadline.of(ANSWER_MAX_SECONDS), self._client.stream("GET", url, params=params) as response:
                 if str(response.headers.get(HEADER_CONTENT_ENCODING) or "").strip().lower() not in _ENCODINGS:
                     raise UnexpectedAnswerError(
                         subject,
@@ -318,12 +326,14 @@ def checked_base_url(url: str, setting: str) -> str:
         parts = urlsplit(text)
         good = (
             parts.scheme in ("http", "https")
-            and bool(parts.hostname)
-            and not (parts.query or parts.fragment or parts.username or parts.password)
+            and _AUTHORITY.fullmatch(parts.netloc.lower())
+            is not None  # parsers disagree about all others: where would the key go?
             and (parts.port is None or parts.port > 0)
+            and _BASE_PATH.fullmatch(parts.path) is not None
+            and not _CLIMBS.intersection(parts.path.split("/"))
+            and not set("?#\\").intersection(text)
             and text.isascii()
             and text.isprintable()
-            and " " not in text
         )
     except ValueError:
         good = False

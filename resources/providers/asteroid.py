@@ -33,6 +33,7 @@ from resources.providers.columns import FLAG, MOMENT, NUMBER, TEXT, WHOLE
 from resources.providers.links import link_from_redirect
 from resources.providers.listing import PAGE_SIZE, Listing, read_item, read_items
 from resources.providers.moments import iso_text, moment_of
+from resources.providers.pages import read_page
 from resources.providers.protocol import Answer, Bound, ExpectedLength, Field, Page, Problem, Provider, ProviderSpec, Runtime
 from resources.settings import Settings
 
@@ -222,7 +223,7 @@ class AsteroidClient(ApiProvider):
         subject = Subject(NAME)
         for number in range(1, PAGES_MAX + 1):
             params = self._list_params(window, number)
-            answer = self._patience.call(partial(self._list, params))
+            answer = self._next_page(partial(self._list, params), begun=number > 1)
             items = answer.items or []
             listing = read_items(items, f"page {number}")
             total = answer.total if isinstance(answer.total, int) else None
@@ -235,7 +236,8 @@ class AsteroidClient(ApiProvider):
         raise UnexpectedAnswerError(subject, f"the list of executions did not end after {PAGES_MAX} pages")
 
     def _list(self, params: Mapping[str, str]) -> _ListPage:
-        return self._api.get(("executions",), _LIST_ANSWERS, Subject(NAME), params=params).json(_ListPage)
+        reply = self._api.get(("executions",), _LIST_ANSWERS, Subject(NAME), params=params)
+        return read_page(reply, _ListPage, "items")
 
     def _list_params(self, window: Window, number: int) -> dict[str, str]:
         params = {

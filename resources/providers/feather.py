@@ -34,6 +34,7 @@ from resources.providers.columns import FLAG, MOMENT, NUMBER, TEXT
 from resources.providers.links import by_our_clock, link_to
 from resources.providers.listing import PAGE_SIZE, Listing, read_item, read_items
 from resources.providers.moments import moment_of
+from resources.providers.pages import read_page
 from resources.providers.protocol import Answer, Bound, ExpectedLength, Field, Page, Problem, Provider, ProviderSpec, Runtime
 from resources.settings import Settings
 
@@ -202,7 +203,7 @@ class FeatherClient(ApiProvider):
         walk = _Walk(window)
         cursor: str | None = None
         while True:
-            answer = self._patience.call(partial(self._list, cursor))
+            answer = self._next_page(partial(self._list, cursor), begun=cursor is not None)
             page = walk.add(read_items(answer.agent_calls or (), f"page {len(walk.cursors) + 1}"))
             if page.records or page.problems:
                 yield page
@@ -215,7 +216,8 @@ class FeatherClient(ApiProvider):
 
     def _list(self, cursor: str | None) -> _ListPage:
         params = {"limit": str(PAGE_SIZE)} | ({"cursor": cursor} if cursor is not None else {})
-        return self._api.get(CALLS_PATH, _LIST_ANSWERS, Subject(NAME), params=params).json(_ListPage)
+        reply = self._api.get(CALLS_PATH, _LIST_ANSWERS, Subject(NAME), params=params)
+        return read_page(reply, _ListPage, "agent_calls")
 
     def get(self, execution_id: str) -> ExecutionRecord:
         """Return one call."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
-import zlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
 import fsspec.core  # pyright: ignore[reportMissingTypeStubs]
 import msgspec
@@ -43,6 +42,7 @@ ALIASES = {
 
 LINE_MAX_BYTES = 4 * 1024 * 1024
 PARQUET_BATCH_ROWS = 1024
+_READ_BYTES = 64 * 1024
 TEXT_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json")
 PARQUET_SUFFIX = ".parquet"
 GZIP_SUFFIX = ".gz"
@@ -51,8 +51,10 @@ SUFFIXES = (*TEXT_SUFFIXES, *(suffix + GZIP_SUFFIX for suffix in TEXT_SUFFIXES),
 _SAYS_NOTHING = frozenset({b"null", b'""'})
 _MOMENTS = ("started_at", "ended_at")
 _GLOB_MARKS = frozenset("*?[")
-# What reading a file can raise; a damaged gzip stream or Parquet footer is as much the file's fault as a missing right.
-_FILE_FAULTS = (OSError, EOFError, zlib.error, pa.ArrowException, UnicodeError, ImportError, ValueError)
+FILE_MAX_BYTES = 16 * 1024 * 1024 * 1024
+"""The most that is read of one file, after decompression: ten times what ten million sessions take, and a gzip bomb's end."""
+FILE_MAX_PROBLEMS = 1000
+"""How many problems of one file are told one by one; a file of other things has as many as lines."""
 
 Row = dict[str, object]
 
@@ -62,6 +64,7 @@ class _FileSystem(Protocol):
 
     def invalidate_cache(self) -> None: ...
     def isdir(self, path: str) -> bool: ...
+    def info(self, path: str) -> Mapping[str, object]: ...
     def exists(self, path: str) -> bool: ...
     def find(self, path: str) -> list[str]: ...
     def glob(self, path: str) -> list[str]: ...
@@ -141,16 +144,55 @@ def _paths_at(fs: _FileSystem, path: str) -> list[str]:
 
 def _read_file(file: _File) -> Generator[ExecutionRecord | Problem, None, str | None]:
     """Yield a file's rows; return why it could not be read, or None when at least its head could."""
-    began = False
+    began, problems = False, 0
     try:
+        _check_kind(file)
         for where, row in _rows_of(file):
             began = True
-            yield row if isinstance(row, Problem) else _record_of(row, where)
-    except _FILE_FAULTS as fault:
+            item = row if isinstance(row, Problem) else _record_of(row, where)
+            problems += isinstance(item, Problem)
+            if problems <= FILE_MAX_PROBLEMS or not isinstance(item, Problem):
+                yield item
+        if problems > FILE_MAX_PROBLEMS:
+            yield Problem(file.path, f"{problems - FILE_MAX_PROBLEMS} more rows cannot be used: is this a session inventory?")
+    except Exception as fault:  # noqa: BLE001 -- whatever a file holds (a time zone that nobody knows, a damaged stream) is its fault
         what = f"{type(fault).__name__}: {redact(str(fault))[:200]}"
         yield Problem(file.path, f"the rest of the file cannot be read ({what})" if began else f"cannot be read ({what})")
         return None if began else f"{file.path}: {what}"
     return None
+
+
+def _check_kind(file: _File) -> None:
+    """Refuse pipes and devices, which may have no end.
+
+    Raises:
+        ValueError: it is no plain file.
+    """
+    kind = file.fs.info(file.path).get("type")
+    if kind not in ("file", "link"):  # fsspec says "other" for what is neither a file nor a folder
+        msg = "it is no plain file, and may have no end; copy what it gives into a file"
+        raise ValueError(msg)
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that ends with an error after FILE_MAX_BYTES."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        # Of a damaged gzip stream read1 gives what came before the damage; not every backend's files have it.
+        self._read = cast("Callable[[int], bytes]", getattr(stream, "read1", stream.read))
+        self._left = FILE_MAX_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 -- any writable buffer
+        data = self._read(len(buffer))
+        self._left -= len(data)
+        if self._left < 0:
+            msg = f"more than {FILE_MAX_BYTES} bytes"
+            raise ValueError(msg)
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _rows_of(file: _File) -> Iterator[tuple[str, Row | Problem]]:
@@ -161,7 +203,8 @@ def _rows_of(file: _File) -> Iterator[tuple[str, Row | Problem]]:
         return
     compression = "gzip" if name.endswith(GZIP_SUFFIX) else None
     is_csv = name.removesuffix(GZIP_SUFFIX).endswith(".csv")
-    with file.fs.open(file.path, "rb", compression=compression) as stream:
+    with file.fs.open(file.path, "rb", compression=compression) as opened:
+        stream = io.BufferedReader(_Bounded(opened), _READ_BYTES)
         yield from _csv_rows(stream, file.path) if is_csv else _json_rows(stream, file.path)
 
 
@@ -199,24 +242,33 @@ def _json_row(line: bytes, where: str) -> Row | Problem:
 
 
 def _csv_rows(stream: IO[bytes], path: str) -> Iterator[tuple[str, Row | Problem]]:
-    binary = cast("io.BufferedReader", cast("object", stream))
-    with io.TextIOWrapper(binary, encoding="utf-8-sig", errors="replace", newline="") as text:
-        lines = csv.reader(text)
-        header: list[str] | None = None
-        for cells in _csv_lines(lines):
-            where = f"{path}:{lines.line_num}"
-            if isinstance(cells, csv.Error):
-                yield where, Problem(where, f"not a CSV line ({cells})")
-            elif not any(cell.strip() for cell in cells):
-                continue
-            elif header is None:
-                header = [cell.strip() for cell in cells]
-                _check_columns(header)
-            elif len(cells) > len(header):
-                yield where, Problem(where, f"{len(cells)} cells under {len(header)} columns")
-            else:
-                # An empty cell is how CSV says that there is no value.
-                yield where, {name: cell.strip() for name, cell in zip(header, cells, strict=False) if name and cell.strip()}
+    lines = csv.reader(_text_lines(stream))
+    header: list[str] | None = None
+    for cells in _csv_lines(lines):
+        where = f"{path}:{lines.line_num}"
+        if isinstance(cells, csv.Error):
+            yield where, Problem(where, f"not a CSV line ({cells})")
+        elif not any(cell.strip() for cell in cells):
+            continue
+        elif header is None:
+            header = [cell.strip() for cell in cells]
+            _check_columns(header)
+        elif len(cells) > len(header):
+            yield where, Problem(where, f"{len(cells)} cells under {len(header)} columns")
+        else:
+            # An empty cell is how CSV says that there is no value.
+            yield where, {name: cell.strip() for name, cell in zip(header, cells, strict=False) if name and cell.strip()}
+
+
+def _text_lines(stream: IO[bytes]) -> Iterator[str]:
+    """Yield the lines of a text; of an endless one the beginning, which is longer than any CSV reader takes for one cell."""
+    first = True
+    while line := stream.readline(LINE_MAX_BYTES):
+        if len(line) >= LINE_MAX_BYTES and not line.endswith(b"\n"):
+            _skip_line(stream)
+            line += b"\n"
+        yield line.decode("utf-8-sig" if first else "utf-8", errors="replace")
+        first = False
 
 
 def _csv_lines(lines: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:
@@ -237,10 +289,29 @@ def _parquet_rows(stream: IO[bytes], path: str) -> Iterator[tuple[str, Row | Pro
     number = 0
     batches: Iterator[pa.RecordBatch] = file.iter_batches(batch_size=PARQUET_BATCH_ROWS)  # pyright: ignore[reportUnknownMemberType]
     for batch in batches:
-        rows = pa.Table.from_batches([batch]).cast(_without_nanoseconds(schema), safe=False).to_pylist()
-        for row in cast("list[Row]", rows):
+        table = pa.Table.from_batches([batch]).cast(_without_nanoseconds(schema), safe=False)
+        for row in _python_rows(table):
             number += 1
-            yield f"{path}:row {number}", {key: value for key, value in row.items() if value is not None}
+            where = f"{path}:row {number}"
+            for name in [name for name, value in row.items() if isinstance(value, Problem)]:
+                yield where, Problem(f"{where}, column {name}", cast("Problem", row.pop(name)).what)
+            yield where, {key: value for key, value in row.items() if value is not None}
+
+
+def _python_rows(table: pa.Table) -> Iterator[Row]:
+    """Yield the rows; a value that Python cannot hold (a year beyond 9999) is a problem in its place, and spoils nothing else."""
+    try:
+        yield from cast("list[Row]", table.to_pylist())
+    except Exception:  # noqa: BLE001 -- OverflowError, UnicodeDecodeError, an unknown time zone, ...: find whose fault it is
+        for number in range(table.num_rows):
+            yield {name: _python_value(column[number]) for name, column in zip(table.column_names, table.columns, strict=True)}
+
+
+def _python_value(value: pa.Scalar) -> object:
+    try:
+        return cast("object", value.as_py())
+    except Exception as fault:  # noqa: BLE001 -- as above
+        return Problem("", f"a value that cannot be read ({type(fault).__name__})")
 
 
 def _without_nanoseconds(schema: pa.Schema) -> pa.Schema:

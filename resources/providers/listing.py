@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import msgspec
 
@@ -57,10 +59,28 @@ def read_item(raw: bytes, where: str) -> ExecutionRecord | Problem:
     try:
         head = msgspec.json.decode(raw, type=_Head)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-        return Problem(where, f"not a usable JSON object ({fault})")
+        lenient = _lenient_head(raw)
+        if lenient is None:
+            return Problem(where, f"not a usable JSON object ({fault})")
+        head = lenient
     if not isinstance(head.id, str) or not head.id:
         return Problem(where, "no id")
     created_at = moment_of(head.created_at)
     if created_at is None:
         return Problem(f"{where}, id {head.id[:64]!r}", "no createdAt that is a time")
     return ExecutionRecord(head.id, created_at, raw)
+
+
+def _lenient_head(raw: bytes) -> _Head | None:
+    """Return the head of an object that is not strict JSON (``NaN``, a bare control character): the lake keeps such rows too."""
+    try:
+        found: object = json.loads(raw, strict=False)
+        if not isinstance(found, dict):
+            return None
+        fields = cast("dict[str, object]", found)
+        name = fields.get("id")
+        if isinstance(name, str):
+            name.encode()
+    except (ValueError, RecursionError):
+        return None
+    return _Head(name, fields.get("createdAt"))

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 _FILE_MODE = 0o666  # as open() does: the umask decides
+_OURS = frozenset({stat.S_IFREG, stat.S_IFDIR})
 # flock on a file system without locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
@@ -95,12 +97,16 @@ class Disk(Protocol):
         """Say whether there is a folder."""
         ...
 
+    def leads_away(self, path: Path) -> bool:
+        """Say whether there is a symbolic link, a pipe or a device: anything but a file or a folder."""
+        ...
+
     def details(self, path: Path) -> Entry:
         """Return what is at ``path``."""
         ...
 
     def entries(self, path: Path) -> list[Entry]:
-        """Return what is in a folder, in any order."""
+        """Return the files and folders in a folder, in any order; what leads away is none."""
         ...
 
     def read(self, path: Path) -> bytes:
@@ -216,17 +222,26 @@ class SystemDisk:
         """Say whether there is a folder."""
         return path.is_dir()
 
+    def leads_away(self, path: Path) -> bool:
+        """Say whether there is anything but a file or a folder."""
+        try:
+            return stat.S_IFMT(path.lstat().st_mode) not in _OURS
+        except OSError:  # nothing there; or what is asked for next says why not
+            return False
+
     def details(self, path: Path) -> Entry:
         """Return what is at ``path``."""
         return _entry(path.name, path.stat(), is_folder=path.is_dir())
 
     def entries(self, path: Path) -> list[Entry]:
-        """Return what is in a folder."""
+        """Return the files and folders in a folder."""
         listed: list[Entry] = []
         with os.scandir(path) as found:
             for each in found:
-                with contextlib.suppress(FileNotFoundError):  # deleted while we look
-                    listed.append(_entry(each.name, each.stat(), is_folder=each.is_dir()))
+                is_folder = each.is_dir(follow_symlinks=False)
+                if is_folder or each.is_file(follow_symlinks=False):
+                    with contextlib.suppress(FileNotFoundError):  # deleted while we look
+                        listed.append(_entry(each.name, each.stat(follow_symlinks=False), is_folder=is_folder))
         return listed
 
     def read(self, path: Path) -> bytes:
@@ -238,6 +253,6 @@ class SystemDisk:
         return path.open("rb")
 
 
-def _entry(name: str, stat: os.stat_result, *, is_folder: bool) -> Entry:
-    size = 0 if is_folder else stat.st_size
-    return Entry(name, is_folder, size, datetime.fromtimestamp(stat.st_mtime, tz=UTC))
+def _entry(name: str, found: os.stat_result, *, is_folder: bool) -> Entry:
+    size = 0 if is_folder else found.st_size
+    return Entry(name, is_folder, size, datetime.fromtimestamp(found.st_mtime, tz=UTC))

@@ -60,8 +60,22 @@ class LocalStorage(ArchiveStorage):
         return self._root / checked_path(path) if path else self._root
 
     def _place(self, path: str) -> Path:
-        """Return an object's file; unlike :meth:`local_path`, never the root."""
-        return self._root / checked_path(path)
+        """Return an object's file; unlike :meth:`local_path`, never the root.
+
+        Raises:
+            StorageError: a part of the path is a symbolic link, or the file is a pipe or a device.
+        """
+        place = self._root
+        for segment in checked_path(path).split("/"):
+            place /= segment
+            if self._disk.leads_away(place):
+                relative = place.relative_to(self._root)
+                msg = (
+                    f"{self.url}: {relative} is a symbolic link, a pipe or a device; none is followed inside an archive. "
+                    "Put what it leads to in its place, or mount it there."
+                )
+                raise StorageError(msg)
+        return place
 
     # -- reading
 
@@ -96,6 +110,8 @@ class LocalStorage(ArchiveStorage):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield all objects below ``prefix``, a folder at a time."""
         folder = checked_prefix(prefix)
+        if folder:
+            self._place(folder)
         with storage_faults(self.url, f"list {folder or 'the root'}"):
             yield from self._walk(self.local_path(folder), f"{folder}/" if folder else "")
 
@@ -129,7 +145,14 @@ class LocalStorage(ArchiveStorage):
             with contextlib.suppress(OSError):  # a full disk fails the flush of what is thrown away
                 temporary.file.close()
 
+    def _check_temporary(self) -> None:
+        """Refuse a ``.tmp`` that leads elsewhere: what lies there is swept."""
+        if self._disk.leads_away(self._temporary):
+            msg = f"{self.url}: {TEMPORARY} is a symbolic link; remove it, so that a folder can be made in its place."
+            raise StorageError(msg)
+
     def _claim(self) -> _Temporary:
+        self._check_temporary()
         self._make_folders(self._temporary)
         while True:
             path = self._temporary / f"{os.getpid()}-{uuid.uuid4().hex}"
@@ -277,6 +300,7 @@ class LocalStorage(ArchiveStorage):
         """Remove the temporary files whose lock nobody holds; ``alive`` is not needed."""
         removed = 0
         with storage_faults(self.url, f"sweep {TEMPORARY}"):
+            self._check_temporary()
             if not self._disk.is_folder(self._temporary):
                 return 0
             for name in sorted(entry.name for entry in self._disk.entries(self._temporary)):

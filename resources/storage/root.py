@@ -68,8 +68,9 @@ def _filesystem(root_url: str, **options: object) -> tuple[FileSystem, str]:
 def _bucket_and_prefix(root_url: str) -> tuple[str, str]:
     parts = urlsplit(root_url)
     prefix = unquote(parts.path).strip("/") if "%" in parts.path else parts.path.strip("/")
-    if not parts.netloc or parts.query or parts.fragment:
-        raise _refused(root_url, "it must look like s3://bucket/prefix, without a query.")
+    # Azure's container@account has no password either.
+    if not parts.netloc or parts.query or parts.fragment or parts.password is not None:
+        raise _refused(root_url, "it must look like s3://bucket/prefix, without a query or a password.")
     return parts.netloc, prefix
 
 
@@ -89,6 +90,10 @@ def _open_local(root_url: str) -> ArchiveStorage:
 
 def _open_s3(root_url: str) -> ArchiveStorage:
     bucket, prefix = _bucket_and_prefix(root_url)
+    if "@" in bucket:
+        raise _refused(
+            root_url, "it holds a user name. Credentials come from AWS_ACCESS_KEY_ID or AWS_PROFILE, not from the URL."
+        )
     access = find_access()
     base = f"{bucket}/{prefix}" if prefix else bucket
     url = f"s3://{base}"

@@ -19,6 +19,7 @@ import botocore.session
 from obstore.store import S3Store
 
 from resources.errors import SettingsError
+from resources.redaction import remember_secret
 from resources.storage.multipart import S3Client
 from resources.storage.object_store import RETRIES
 
@@ -85,6 +86,8 @@ class S3Access:
 
     def _credential(self) -> S3Credential:
         frozen = self.credentials.get_frozen_credentials()
+        for secret in (frozen.secret_key, frozen.token):  # from a profile or a role: no variable of the environment holds them
+            remember_secret(secret)
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,

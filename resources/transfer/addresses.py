@@ -21,16 +21,23 @@ _PLAIN = "http"
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# ``ipaddress.is_global`` calls these global, and they are not the public internet.
+# Older releases of Python, or all of them, call these global (``is_global``), and they are not the public internet, or lead
+# somewhere else than their own bits say.
 _REFUSED_NETWORKS = tuple(
     ipaddress.ip_network(network)
     for network in (
         "168.63.129.16/32",  # Azure's platform service, reachable from every virtual machine there
+        "192.0.0.0/24",  # protocol assignments (RFC 6890); 192.0.0.192 is a cloud's metadata service
         "192.88.99.0/24",  # the withdrawn 6to4 relay anycast (RFC 7526)
         "fec0::/10",  # site-local, deprecated and still routed in places (RFC 3879)
+        "64:ff9b:1::/48",  # local-use NAT64 (RFC 8215): where the IPv4 address stands in it is the network's own choice
+        "2001::/23",  # Teredo and other protocol assignments (RFC 2928)
+        "2002::/16",  # 6to4 (RFC 3056)
+        "3fff::/20",  # documentation (RFC 9637)
+        "5f00::/16",  # segment routing (RFC 9602)
     )
 )
-_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))  # RFC 6052, RFC 8215
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # the well-known prefix, RFC 6052
 _IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")  # RFC 4291, deprecated
 _LOW_32_BITS = 0xFFFFFFFF
 
@@ -44,7 +51,7 @@ def _embedded(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
     found = [address.ipv4_mapped, address.sixtofour]
     if address.teredo is not None:
         found.extend(address.teredo)
-    if any(address in network for network in _NAT64) or address in _IPV4_COMPATIBLE:
+    if address in _NAT64 or address in _IPV4_COMPATIBLE:
         found.append(ipaddress.IPv4Address(int(address) & _LOW_32_BITS))
     return [each for each in found if each is not None]
 
@@ -57,7 +64,7 @@ def is_public(address: IPAddress) -> bool:
             return False
         if address.ipv4_mapped is not None:
             return True
-        if address in _NAT64[0]:  # the well-known prefix is public exactly when what it wraps is
+        if address in _NAT64:  # the well-known prefix is public exactly when what it wraps is
             return True
     # is_global leaves out private, loopback, link-local (169.254.169.254), CGNAT 100.64/10, documentation and unspecified.
     if not address.is_global or address.is_multicast or address.is_reserved or address.is_unspecified:

@@ -64,7 +64,7 @@ class Fault:
 
 
 CURL_FAULTS: Mapping[int, Fault] = {
-    pycurl.E_UNSUPPORTED_PROTOCOL: Fault(RefusedError, "the scheme of the media URL is not allowed"),
+    pycurl.E_UNSUPPORTED_PROTOCOL: Fault(RefusedError, "the scheme is not allowed, or the media host does not speak HTTP/1"),
     pycurl.E_URL_MALFORMAT: Fault(UnexpectedAnswerError, "the media URL is malformed"),
     pycurl.E_COULDNT_RESOLVE_HOST: Fault(TransientError, "the name of the media host cannot be resolved"),
     pycurl.E_COULDNT_CONNECT: Fault(TransientError, "the media host does not accept connections"),

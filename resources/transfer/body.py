@@ -12,6 +12,7 @@ from typing import Self
 from resources.errors import NotMediaError, Subject
 from resources.evidence import Evidence
 from resources.failpoints import Failpoint, reached
+from resources.redaction import redact
 from resources.transfer.limits import MediaLimits
 from resources.transfer.signature import Container
 from resources.transfer.stream import Stream
@@ -31,8 +32,8 @@ class MediaFacts:
         content_type: by the first bytes.
         extension: by the first bytes, without a dot.
         declared_type: the first answer's Content-Type, or None.
-        etag: the first answer's ETag as sent, or None.
-        last_modified: the first answer's Last-Modified as sent, or None.
+        etag: the first answer's ETag as sent, without secrets, or None.
+        last_modified: the first answer's Last-Modified, likewise, or None.
         seconds: from the question to the last byte.
         continuations: how often it broke and went on.
         refetched: bytes that came twice because of that; they are not in ``bytes``.
@@ -177,4 +178,5 @@ class MediaBody:
 
     def _header(self, name: str) -> str | None:
         value = self._opening.headers.get(name)
-        return _NOT_PRINTABLE.sub(" ", value)[:_HEADER_CHARACTERS] if value else None
+        # They go into the sidecar, and a host may put its own URL into any of them.
+        return redact(_NOT_PRINTABLE.sub(" ", value))[:_HEADER_CHARACTERS] if value else None

@@ -19,7 +19,15 @@ from functools import partial
 from typing import Self
 from urllib.parse import quote, urljoin
 
-from resources.errors import LinkExpiredError, NotMediaError, RecordingError, Subject, TransientError, UnexpectedAnswerError
+from resources.errors import (
+    LinkExpiredError,
+    NotMediaError,
+    RecordingError,
+    RefusedError,
+    Subject,
+    TransientError,
+    UnexpectedAnswerError,
+)
 from resources.evidence import READ_BYTES, Evidence, cleaned
 from resources.failpoints import Failpoint, reached
 from resources.model import Link
@@ -191,7 +199,8 @@ class MediaClient:
             raise LinkExpiredError(subject, f"the link lapsed at {link.expires_at:%Y-%m-%dT%H:%M:%SZ}")
         url, urls = link.url, list[str]()
         for _ in range(MAX_REDIRECTS + 1):
-            url = quote(url, safe=_ANY_ASCII)  # libcurl wants ASCII; what is ASCII stays as it was signed
+            # libcurl wants ASCII; what is ASCII stays as it was signed, and what UTF-8 cannot write is no URL anyway.
+            url = quote(url, safe=_ANY_ASCII, errors="replace")
             urls.append(url)
             refusals = self._start(subject, exchange, url, watch, request_headers)
             exchange.wait_for_head()
@@ -210,7 +219,7 @@ class MediaClient:
         try:
             return urljoin(url, target)
         except ValueError:
-            raise UnexpectedAnswerError(subject, "a redirect to a URL that cannot be parsed") from None
+            raise RefusedError(subject, "a redirect to a URL that cannot be parsed") from None
 
     def _start(
         self, subject: Subject, exchange: Exchange, url: str, watch: Watch, request_headers: Sequence[str]

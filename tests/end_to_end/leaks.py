@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import re
@@ -9,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import duckdb
 import pyarrow.parquet as pq
@@ -39,7 +41,7 @@ class Search:
     def __init__(self, secrets: Iterable[str]) -> None:
         known = {secret for secret in secrets if secret}
         self._signatures = {secret for secret in known if _SIGNATURE.fullmatch(secret)}
-        self._others = [(secret, secret.encode()) for secret in known - self._signatures]
+        self._others = [(secret, form) for secret in known - self._signatures for form in _forms(secret)]
 
     def __call__(self, text: bytes) -> set[str]:
         """Return the secrets that stand in ``text``."""
@@ -48,6 +50,18 @@ class Search:
             word = match.group().decode()
             found |= {word[at : at + 64] for at in range(len(word) - 63)} & self._signatures
         return found
+
+
+def _forms(secret: str) -> set[bytes]:
+    """Return a secret as it stands in plain text, in a URL, in JSON, in a header and, at each alignment, in base64."""
+    plain = secret.encode()
+    forms = {plain, quote(secret, safe="").encode(), quote_plus(secret).encode(), json.dumps(secret)[1:-1].encode()}
+    for shift in range(3):
+        # The first and the last characters also hold bits of what stands around the secret.
+        word = base64.b64encode(b"\0" * shift + plain)
+        inner = word[4 if shift else 0 : -4]
+        forms |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
+    return forms
 
 
 def contents(path: Path) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import sqlite3
@@ -16,7 +17,7 @@ import pytest
 
 from tests.end_to_end.leaks import find_secrets
 
-KEY = "sk_live_sandbox_canary"
+KEY = "sk_live+sandbox=canary"
 SIGNATURE = hashlib.sha256(b"canary").hexdigest()
 SECRETS = (KEY, SIGNATURE)
 _MANY = 200
@@ -58,12 +59,24 @@ def _gzip(path: Path, secret: str) -> None:
     path.write_bytes(gzip.compress(_words(secret).encode()))
 
 
+def _base64(path: Path, secret: str) -> None:
+    words = [b"x" * shift + f"user:{secret} and more".encode() for shift in range(3)]
+    # Signatures, of which there are thousands, are looked for as they are.
+    path.write_text(secret if secret == SIGNATURE else " ".join(base64.b64encode(word).decode() for word in words[1:2]))
+
+
+def _quoted(path: Path, secret: str) -> None:
+    path.write_text(
+        "".join(f"%{byte:02X}" if not chr(byte).isalnum() and chr(byte) not in "_.-~" else chr(byte) for byte in secret.encode())
+    )
+
+
 def _name(path: Path, secret: str) -> None:
     path.with_name(secret).mkdir()
 
 
 @pytest.mark.parametrize("secret", SECRETS, ids=["key", "signature"])
-@pytest.mark.parametrize("plant", [_text, _parquet, _nested_parquet, _sqlite, _duckdb, _gzip, _name])
+@pytest.mark.parametrize("plant", [_text, _parquet, _nested_parquet, _sqlite, _duckdb, _gzip, _name, _base64, _quoted])
 def test_a_planted_secret_is_found(tmp_path: Path, plant: Callable[[Path, str], None], secret: str) -> None:
     """One secret in one file among others is found there, and only there."""
     (tmp_path / "innocent.txt").write_text(hashlib.sha256(b"other").hexdigest())

@@ -221,6 +221,38 @@ def test_page_instead_of_json_names_the_base_url(make: Make, server: StubServer,
         assert f"{case.name.upper()}_BASE_URL" in str(error)
 
 
+@pytest.mark.parametrize("page", [Canned(200, b"<html>Try later</html>"), Canned(200, b'{"ite'), Canned(403, b"{}")])
+@pytest.mark.parametrize("case", READING_CASES, ids=lambda case: case.name)
+def test_bad_page_does_not_end_a_walk_that_has_begun(make: Make, server: StubServer, case: Case, page: Canned) -> None:
+    """After a good first page, an error page, half a body and a 403 are asked for again, so that nothing is read twice."""
+    first, second = _pages_of(case)
+    server.script(first, page, page, second)
+
+    assert collect(make(case).find(DAY)) == (["a", "b"], [])
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("case", READING_CASES, ids=lambda case: case.name)
+def test_bad_page_that_stays_ends_a_walk_with_what_it_says(make: Make, server: StubServer, case: Case) -> None:
+    """The tries are those of the patience, and the error is the last answer's, not one of being tired."""
+    server.script(_pages_of(case)[0], Canned(403, b"{}"))
+
+    error = fault_of(lambda: collect(make(case).find(DAY)))
+
+    assert isinstance(error, BlockedError)
+    assert len(server.requests) == 1 + 5
+
+
+def _pages_of(case: Case) -> tuple[Canned, Canned]:
+    """Return a list of two pages with one execution each."""
+    rows: list[dict[str, object]] = [{"id": name, "createdAt": "2026-11-20T12:00:00Z", "status": "completed"} for name in "ab"]
+    if case.name == "asteroid":
+        pages = [{"items": [row], "page": n, "pageSize": n, "total": 2} for n, row in enumerate(rows, 1)]
+    else:
+        pages = [{"agentCalls": [row], "pagination": {"nextCursor": c}} for row, c in zip(rows, ("c1", None), strict=True)]
+    return json_answer(pages[0]), json_answer(pages[1])
+
+
 @pytest.mark.parametrize("execution_id", HOSTILE_IDS)
 def test_hostile_ids_are_not_asked(make: Make, server: StubServer, case: Case, execution_id: str) -> None:
     """An id that cannot stand in a path is refused before anything is sent, and its text can be printed."""

@@ -112,7 +112,7 @@ def test_faults_are_switched_over_http(customer: Customer) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["nope", "media-slow", "media-slow=fast", "rate-limit=3/day", "media-redirect=ftp://x", "forbidden=x"]
+    "text", ["nope", "media-slow", "media-slow=fast", "rate-limit=3/day", "media-redirect=ftp://x", "forbidden=x", "chaos=1.5/7"]
 )
 def test_a_wrong_fault_is_refused(text: str) -> None:
     """An unknown name or an impossible value is an error that says what is possible."""

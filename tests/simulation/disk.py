@@ -257,6 +257,11 @@ class ProcessDisk:
         self.touch(reading=True)
         return path in self._above() or self._is_there(path)
 
+    def leads_away(self, path: Path) -> bool:
+        """Say no: there are only files and folders here."""
+        del path
+        return False
+
     def details(self, path: Path) -> Entry:
         """Return what is at ``path``."""
         self.touch(reading=True)

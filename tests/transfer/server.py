@@ -122,12 +122,12 @@ class MediaServer:
 
 
 @contextlib.contextmanager
-def running_server(host: str = "127.0.0.1") -> Iterator[MediaServer]:
-    """Run a server on a free port of ``host``, a thread for each connection."""
+def running_server(host: str = "127.0.0.1", port: int = 0) -> Iterator[MediaServer]:
+    """Run a server on a port of ``host`` (0: a free one), a thread for each connection."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, 0))
+    listener.bind((host, port))
     listener.listen(64)
     server = MediaServer(f"[{host}]" if family == socket.AF_INET6 else host, listener.getsockname()[1])
     stopped = threading.Event()

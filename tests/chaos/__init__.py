@@ -1,0 +1,1 @@
+"""The archive while a share of all calls fails."""

@@ -1,0 +1,100 @@
+"""SQL in every string: what comes from outside is data, and a question to the catalog reads the catalog alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from assets.catalog.publication import publish
+from assets.executions.ingest import expected_recordings
+from assets.executions.intake import Row
+from assets.executions.lake import write_partition
+from assets.recordings.discovery import discover
+from assets.recordings.ledger import Ledger
+from assets.recordings.lifecycle import Policy
+from pipelines.cli.query import ask
+from resources.errors import ArchiveError
+from resources.providers.registry import PROVIDERS
+from resources.storage import open_storage
+
+DAY = date(2026, 11, 20)
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+SQL = (
+    "'; DROP TABLE recordings; --", '"; DROP TABLE recordings; --', "'); ATTACH '/tmp/x' AS x; --",
+    "$$; DROP VIEW executions; $$",
+    "\\'; DELETE FROM executions; --", "/* */ UNION SELECT 1", "' OR '1'='1", "x' || (SELECT 1) || 'x", "\x00'; --",
+    "{{7*7}}", "%s %(a)s ? $1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A catalog in a folder whose name is SQL too, of executions with SQL in every field of every provider."""
+    root = tmp_path_factory.mktemp("sql") / "it's; DROP TABLE x; --"
+    storage = open_storage(str(root))
+    for spec in PROVIDERS.values():
+        rows: list[Row] = []
+        for number, text in enumerate(SQL):
+            quoted = _json(text)
+            fields = ",".join(
+                f'"{field.name}":{quoted}' for field in spec.fields if field.name not in {"id", "createdAt", "legs"}
+            )
+            raw = f'{{"id":{_json(f"{number}{text}")},{fields},{quoted}:{quoted}}}'
+            rows.append(Row(f"{number}{text}", NOW, raw, NOW, NOW))
+        table = write_partition(storage, spec, DAY, rows)
+        expected = expected_recordings(table)
+        discover(Ledger(storage), spec.name, DAY, expected, run_id="'; --", now=NOW, policy=Policy())
+    publish(storage, PROVIDERS.values(), NOW)
+    return root / "archive.duckdb"
+
+
+def _json(text: str) -> str:
+    return json.dumps(text)
+
+
+def test_every_string_is_data(catalog: Path) -> None:
+    """All rows of all providers are there, with the text as it was, and so are all tables."""
+    for spec in PROVIDERS.values():
+        _, rows = ask(catalog, f"SELECT execution_id FROM {spec.view}")  # noqa: S608 -- a name of the registry
+        assert {row[0] for row in rows} == {f"{number}{text}" for number, text in enumerate(SQL)}
+    _, tables = ask(catalog, "SELECT table_name FROM information_schema.tables")
+    assert {"recordings", "executions", "recording_attempts", "coverage"} <= {row[0] for row in tables}
+
+
+OUTSIDE = (
+    "SELECT * FROM read_text('/etc/hostname')", "SELECT * FROM read_csv('/etc/passwd')", "SELECT * FROM '/etc/passwd'",
+    "SELECT * FROM glob('/*')", "SELECT * FROM read_parquet('https://127.0.0.1:1/x')", "COPY recordings TO '{folder}/stolen.csv'",
+    "COPY (SELECT 1) TO '{folder}/stolen.parquet' (FORMAT parquet)", "EXPORT DATABASE '{folder}/stolen'",
+    "ATTACH '{folder}/stolen.db' AS s",
+    "ATTACH ':memory:' AS m; CREATE TABLE m.t AS SELECT 1; COPY m.t TO '{folder}/stolen.csv'", "INSTALL httpfs", "LOAD httpfs",
+    "SET enable_external_access = true", "RESET enable_external_access",
+    "SET enable_external_access = true; SELECT * FROM '/etc/passwd'",
+    "SELECT getenv('HOME')", "CREATE SECRET (TYPE s3, KEY_ID 'x', SECRET 'y')", "DELETE FROM recordings", "DROP VIEW executions",
+    "CREATE TABLE x AS SELECT 1", "UPDATE catalog_info SET published_at = now()",
+    "PRAGMA database_list; COPY recordings TO '{folder}/stolen.csv'",
+    "SET log_query_path = '{folder}/stolen.log'", "SET secret_directory = '{folder}/stolen'",
+    "SET temp_directory = '{folder}/stolen'",
+    "SET profiling_output = '{folder}/stolen.json'; PRAGMA enable_profiling = 'json'; SELECT 1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("sql", OUTSIDE)
+def test_a_question_reads_the_catalog_alone(catalog: Path, tmp_path: Path, sql: str) -> None:
+    """Files, the network, the environment and everything that writes are refused, and nothing is left on the disk."""
+    before, bytes_before = sorted(os.listdir(tmp_path)), catalog.read_bytes()  # noqa: PTH208 -- names alone
+    with pytest.raises(ArchiveError):
+        ask(catalog, sql.format(folder=tmp_path))
+    assert sorted(os.listdir(tmp_path)) == before  # noqa: PTH208
+    assert catalog.read_bytes() == bytes_before
+
+
+def test_the_questions_would_do_harm(tmp_path: Path) -> None:
+    """In a connection of DuckDB's own making, such a question does write: what refuses it is ours."""
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT 1) TO '{tmp_path}/stolen.csv'")
+    assert (tmp_path / "stolen.csv").exists()
