@@ -16,11 +16,12 @@ from http import HTTPStatus
 from uuid import uuid4
 
 from assets.recordings import adoption, quarantine
+from assets.recordings.buffer import EventBuffer
 from assets.recordings.copying import Copier
 from assets.recordings.duration import Tolerance, flaw_of
 from assets.recordings.errand import Errand
 from assets.recordings.events import Copy, Event, Flaw
-from assets.recordings.ledger import EventBuffer, Ledger
+from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Fact, Outcome, Policy, State, is_due, transition
 from assets.recordings.manifest import publish_manifest
 from assets.recordings.outcomes import fact_of

@@ -244,6 +244,8 @@ def _from_row(row: Mapping[str, Any]) -> Event:
     copy = Copy(**{name: row[name] for name in _COPY_FIELDS}) if row.get("path") else None
     if copy is not None and copy.number is None:  # pyright: ignore[reportUnnecessaryComparison] -- files from before it was counted
         copy = replace(copy, number=1)
+    lived: dict[str, Any] = {name: row[name] for name in _LIFE_FIELDS}
+    lived["absences"] = lived["absences"] or 0  # files from before they were counted
     return Event(
         key=RecordingKey(row["provider"], row["execution_id"], Leg(row["leg"])),
         day=row["date"],
@@ -252,7 +254,7 @@ def _from_row(row: Mapping[str, Any]) -> Event:
         at=row["at"],
         run_id=row["run_id"],
         outcome=Outcome(row["outcome"]),
-        life=Life(state=State(row["state"]), **{name: row[name] for name in _LIFE_FIELDS} | {"absences": row["absences"] or 0}),
+        life=Life(state=State(row["state"]), **lived),
         http_status=row["http_status"],
         detail=row["detail"],
         api_base=row["api_base"],

@@ -17,11 +17,12 @@ from uuid import uuid4
 from assets.executions import lake
 from assets.executions.ingest import expected_recordings
 from assets.recordings import adoption, evidence, names
+from assets.recordings.buffer import EventBuffer
 from assets.recordings.discovery import discover
 from assets.recordings.duration import Tolerance, flaw_of
 from assets.recordings.errand import Errand
 from assets.recordings.events import Copy, Event, Flaw, winners
-from assets.recordings.ledger import Compacted, EventBuffer, Ledger
+from assets.recordings.ledger import Compacted, Ledger
 from assets.recordings.lifecycle import Fact, Outcome, Policy, transition
 from assets.recordings.manifest import accept_losses, publish_manifest, read_manifest
 from assets.recordings.readback import read_back

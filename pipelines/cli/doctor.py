@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -15,9 +16,9 @@ from pipelines.assembly import build_definitions
 from pipelines.cli.output import EXIT_FAILED, print_json, say
 from pipelines.instance import dagster_home, open_instance
 from resources.archive import Archive, is_on, open_archive
-from resources.errors import AbsentError, ArchiveError, NotReadyError
+from resources.errors import AbsentError, ArchiveError, NotReadyError, SettingsError
 from resources.model import Leg, Window
-from resources.providers.protocol import ProviderSpec
+from resources.providers.protocol import Provider, ProviderSpec
 from resources.providers.registry import PROVIDERS
 from resources.redaction import redact
 from resources.settings import load_settings
@@ -77,21 +78,28 @@ def examine() -> Iterator[Finding]:
 
 
 def _provider(archive: Archive, spec: ProviderSpec) -> Iterator[Finding]:
-    yield _tried(f"{spec.name}: key and address", lambda: _ask(archive, spec))
-    yield _tried(f"{spec.name}: clock", lambda: _clock(archive.provider(spec.name).base_url, archive.runtime.now()))
+    try:
+        # Without the turns that runs share: those lie in the root, and a bad root must not hide a good key.
+        client = spec.build(archive.settings, archive.runtime)
+    except SettingsError as error:
+        yield Finding(f"{spec.name}: key and address", good=False, words=redact(str(error)))
+        return
+    if client is not None:
+        with closing(client) as provider:
+            yield _tried(f"{spec.name}: key and address", lambda: _ask(archive, provider))
+            yield _tried(f"{spec.name}: clock", lambda: _clock(provider.base_url, archive.runtime.now()))
 
 
-def _ask(archive: Archive, spec: ProviderSpec) -> str:
+def _ask(archive: Archive, provider: Provider) -> str:
     """List one hour and ask for a recording that nobody has: both need a good key, and cost nothing."""
-    provider = archive.provider(spec.name)
     now = archive.runtime.now()
     problems = [problem for page in provider.find(Window(now - timedelta(hours=1), now)) for problem in page.problems]
     words = f"answers at {provider.base_url}"
     try:
         provider.link(_NOBODY, Leg.MAIN)
     except AbsentError as error:
-        if not error.certain and not Ledger(archive.storage).base_has_proved_right(spec.name, provider.base_url):
-            words += f", with a 404 that a wrong {spec.name.upper()}_BASE_URL gives too: the first recording will prove it"
+        if not error.certain and not Ledger(archive.storage).base_has_proved_right(provider.name, provider.base_url):
+            words += f", with a 404 that a wrong {provider.name.upper()}_BASE_URL gives too: the first recording will prove it"
     except NotReadyError:
         pass
     return words + (f"; {len(problems)} problems, first: {problems[0].what}" if problems else "")

@@ -265,7 +265,7 @@ def test_the_schedule_leaves_days_alone_that_have_a_run(desk: Desk) -> None:
 def test_the_schedule_reads_old_unfinished_days_once_a_day(desk: Desk) -> None:
     """Old days with executions that have not ended are read again a day after the last read; what waits is the sensor's."""
     note_reads(desk.ledger.storage, "feather", [ago(n) for n in range(21)], desk.clock.now() - timedelta(days=2))
-    note_reads(desk.ledger.storage, "feather", [ago(n) for n in range(12)], desk.clock.now() - timedelta(hours=1))
+    note_reads(desk.ledger.storage, "feather", [ago(n) for n in range(12)], desk.clock.now())
     desk.know(ago(9), wait=None)
     desk.know(ago(13), wait=None)
     desk.know(ago(14), wait=timedelta(hours=1), state=State.NOT_READY)

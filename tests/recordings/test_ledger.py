@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assets.recordings.buffer import EventBuffer
 from assets.recordings.events import SCHEMA, Copy, Event, from_table, to_table, winners
-from assets.recordings.ledger import EventBuffer, Ledger
+from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Fact, Life, Outcome, Policy, State, transition
 from assets.recordings.names import events_folder
 from resources.errors import StorageError

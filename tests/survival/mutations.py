@@ -17,10 +17,10 @@ import msgspec
 
 import tests.survival.run
 from assets.recordings import adoption, archiving, copying, names, sidecar
+from assets.recordings.buffer import EventBuffer
 from assets.recordings.copying import Copier, Made
 from assets.recordings.errand import Errand
 from assets.recordings.events import Copy, Event
-from assets.recordings.ledger import EventBuffer
 from assets.recordings.sidecar import Sidecar
 from resources.errors import Subject
 from resources.failpoints import Failpoint, reached
