@@ -119,6 +119,7 @@ def test_a_day_of_each_provider(seaweed: Seaweed, tmp_path: Path) -> None:
             "copies": len(truth),
             "bytes": sum(row["length"] for row in truth),
             "faults": [],
+            "notes": [],
         }
         doctor = operator.run("doctor", "--json")
         assert doctor.code == 0, doctor.text

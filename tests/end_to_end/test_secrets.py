@@ -64,6 +64,7 @@ FAULTS: tuple[tuple[str, dict[Fault, object], str], ...] = (
     ("kataven", {Fault.MEDIA_TRUNCATE: None, Fault.MEDIA_OVERLAP: None}, r"'media GET 206': [1-9]"),
     ("asteroid", {Fault.MEDIA_JSON: None}, r"not_media"),
     ("feather", {Fault.MEDIA_SVG: None}, r"not_media"),
+    ("asteroid", {Fault.CHAOS: "0.6/7"}, r"transient|not_media|blocked|rate_limited|expired"),
 )
 """One run for each: of which provider, the faults that are on, and what has to be seen of it."""
 

@@ -57,7 +57,7 @@ class SimulatedApi(httpx.BaseTransport):
                 self._process.sleep(60)
                 raise httpx.ReadTimeout("stalled", request=request)
             case ApiFault.RATE_LIMIT:
-                seconds = self._world.rng.choice(("1", "20", "3600", ""))
+                seconds = self._world.rng.choice(("1", "20", "3600", "3600", ""))
                 return httpx.Response(429, headers={"Retry-After": seconds} if seconds else {}, text="slow down")
             case ApiFault.SERVER_ERROR:
                 return httpx.Response(500, text="internal error")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -180,8 +180,8 @@ def _archive_twice() -> Generator[None]:
 # -- the ledger
 
 
-def _latest_clock(self: Event) -> tuple[object, ...]:
-    return (self.at, self.event_id)
+def _open_first(self: Event) -> tuple[object, ...]:
+    return (not self.life.terminal, self.seq, self.at, self.event_id)
 
 
 def _forgetful(life: Life | None, fact: Fact, now: datetime, policy: Policy, key: RecordingKey) -> Life:
@@ -233,6 +233,34 @@ def _impatient() -> Generator[None]:
         yield
 
 
+@contextmanager
+def _hasty() -> Generator[None]:
+    """Give up after a few tries, whatever the settings say."""
+    from_settings = Policy.from_settings
+
+    def hasty(settings: Settings) -> Policy:
+        return replace(from_settings(settings), attempt_limit=3)
+
+    with mock.patch.object(Policy, "from_settings", hasty):
+        yield
+
+
+@contextmanager
+def _without_manifests() -> Generator[None]:
+    with (
+        mock.patch("assets.recordings.archiving.publish_manifest", return_value=0),
+        mock.patch("tests.simulation.archives.publish_manifest", return_value=0),
+    ):
+        yield
+
+
+@contextmanager
+def _bare_errors() -> Generator[None]:
+    """Let an error of the disk through as it is."""
+    with mock.patch("resources.storage.local.storage_faults", return_value=nullcontext()):
+        yield
+
+
 def _why_none_at_once(_self: object, _execution_id: str, subject: Subject) -> Exception:
     return AbsentError(subject, "no recording", http_status=404)
 
@@ -255,7 +283,7 @@ def _talkative(text: str) -> str:
     return f"{text} https://media.example/main?X-Amz-Signature=0123456789abcdef"
 
 
-_LOST = "gone or changed"
+_LOST = "gone or changed|there is nothing|is damaged"
 _WRONG = "no recording of this world|is not what was sent"
 
 MUTATIONS = (
@@ -269,14 +297,20 @@ MUTATIONS = (
     Mutation("store error pages", _WRONG, _patched(media, "detect", _anything_is_media)),
     Mutation("event before publication", "there is nothing|sidecar is missing", _patched(Copier, "make", _say_first)),
     Mutation("a second object", "archived twice", _archive_twice),
-    Mutation("the latest clock decides", "for good|lost attempts", _patched(Event, "order", property(_latest_clock))),
+    Mutation(
+        "an open event beats an ended one", "for good|lost attempts|could be had", _patched(Event, "order", property(_open_first))
+    ),
     Mutation("attempts forgotten", "lost attempts", lambda: mock.patch("assets.recordings.archiving.transition", _forgetful)),
     Mutation(
         "folded by time", "not in the ledger|lost attempts|for good|could be had", _patched(Ledger, "_folded", _folded_by_time)
     ),
     Mutation("no limits", "and allows", _without_limits),
     Mutation("each run counts for itself", "and allows", _each_for_itself),
-    Mutation("the first 404 is believed", "could be had", _impatient),
+    Mutation("the first 404 is believed", "could be had|right end", _impatient),
     Mutation("a link's end by the provider's clock", "could be had", _link_by_their_clock),
+    Mutation("dead letters too early", "is a dead letter after", _hasty),
+    Mutation("no manifests", "the manifest is missing", _without_manifests),
+    Mutation("no sweep", "temporary files are left", lambda: mock.patch.object(LocalStorage, "sweep", return_value=0)),
+    Mutation("bare storage errors", "failed as no run should", _bare_errors),
     Mutation("a signature in a detail", "a secret is", lambda: mock.patch("assets.recordings.archiving.redact", _talkative)),
 )

@@ -179,8 +179,8 @@ class _Simulation:
             if rng.random() < 0.3:
                 providers = [rng.choice(self.world.providers) for _ in range(count)]
             self._launch([self._some_work(provider) for provider in providers], deadly=True)
-            if rng.random() < 0.1:
-                self._set_clock(rng.choice((0.0, -2 * _HOUR, 8 * _HOUR)) * rng.random())
+            if rng.random() < 0.15:
+                self._set_clock(rng.choice((0.0, -8 * _HOUR, 8 * _HOUR)) * rng.random())
             self.clock.elapsed += rng.choice((60.0, 0.5 * _HOUR, 2 * _HOUR, 8 * _HOUR)) * rng.uniform(0.5, 1.5)
 
     def _calm(self) -> None:
@@ -229,7 +229,7 @@ class _Simulation:
     # -- processes
 
     def _some_work(self, provider: str) -> Callable[[Process], None]:
-        return self._work(provider, self.rng.choices((read_and_archive, archive_due, publish), (3, 5, 2))[0])
+        return self._work(provider, self.rng.choices((read_and_archive, archive_due, publish), (3, 5, 3))[0])
 
     def _work(self, provider: str, what: Callable[[Archive, str, str], None]) -> Callable[[Process], None]:
         def work(process: Process) -> None:

@@ -18,8 +18,8 @@ from tests.simulation.scheduler import START, Clock
 
 PROVIDERS = ("asteroid", "feather", "kataven")
 DAYS = 2
-KATAVEN_RATES = ((12, 60.0), (60, 3600.0), (200, 86_400.0))
-KATAVEN_RATES_TEXT = "12/minute,60/hour,200/day"
+KATAVEN_RATES = ((6, 60.0), (18, 3600.0), (150, 86_400.0))
+KATAVEN_RATES_TEXT = "6/minute,18/hour,150/day"
 LINK_SECONDS = 300.0
 _HOUR = 3600.0
 _DAY = 86_400.0
@@ -167,7 +167,7 @@ class World:
 
     def range_manner(self) -> RangeManner:
         """Return what the media host makes of a range this time."""
-        if not self._strikes(0.4):
+        if not self._strikes(0.7):
             return RangeManner.GOOD
         manner = self.rng.choice(list(RangeManner))
         self.faults[f"range: {manner}"] += manner is not RangeManner.GOOD
@@ -225,8 +225,8 @@ def make_world(seed: int, rng: Random, clock: Clock) -> World:
         rng=rng,
         clock=clock,
         providers=tuple(sorted(rng.sample(PROVIDERS, count))),
-        api_share=storm * rng.choice((0.0, 0.1, 0.3, 0.5)),
-        media_share=storm * rng.choice((0.0, 0.2, 0.4, 0.6)),
+        api_share=storm * rng.choice((0.0, 0.1, 0.3, 0.6)),
+        media_share=storm * rng.choice((0.0, 0.3, 0.6, 0.8)),
         disk_share=storm * rng.choice((0.0, 0.0, 0.01, 0.03)),
         storm_seconds=rng.uniform(0.5, 4) * _DAY,
     )
