@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 
@@ -20,6 +21,7 @@ _SHOWN = 120
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\\]")
 
 
+@functools.lru_cache(maxsize=4096)  # the same few paths are looked at again and again
 def _fault(path: str) -> str | None:
     """Say what is wrong with ``path``, or None."""
     if _FORBIDDEN.search(path):

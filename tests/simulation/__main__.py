@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import platform
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="one world again, with everything that is known of it")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop then, with the worlds that are done")
     parser.add_argument("--write", action="store_true", help=f"write the figures into {PAGE}")
     options = parser.parse_args()
     if options.seed is not None:
@@ -38,7 +40,9 @@ def main() -> int:
     started = time.monotonic()
     seeds = range(options.first, options.first + options.seeds)
     with multiprocessing.get_context("spawn").Pool(options.processes, be_alone) as pool:
-        outcomes = list(_shown(pool.imap_unordered(simulate, seeds, chunksize=5), len(seeds)))
+        until = started + 60 * options.minutes
+        done = itertools.takewhile(lambda _: time.monotonic() < until, pool.imap(simulate, seeds, chunksize=5))
+        outcomes = list(_shown(done, len(seeds)))
     figures = _figures(outcomes, time.monotonic() - started, options.processes)
     click.echo(figures)
     violations = sorted((each.seed, each.violation) for each in outcomes if each.violation is not None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import io
 import os
 from collections.abc import Generator
@@ -70,6 +71,11 @@ class Weather(Protocol):
         ...
 
 
+@functools.lru_cache(maxsize=4096)
+def _parts(path: Path, root: Path) -> tuple[str, ...]:
+    return path.relative_to(root).parts
+
+
 class Platter:
     """The disk itself: shared by all processes, and the one thing that is left after a power cut."""
 
@@ -81,7 +87,7 @@ class Platter:
     def node(self, path: Path) -> _Node:
         """Return what is at ``path``; raises as the operating system does."""
         node: _Node = self.top
-        for part in path.relative_to(self.root).parts:
+        for part in _parts(path, self.root):
             if not isinstance(node, _Folder):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
             if part not in node.names:

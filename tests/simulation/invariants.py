@@ -7,8 +7,9 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from assets.recordings import ledger as ledger_module
 from assets.recordings import names
-from assets.recordings.events import Event
+from assets.recordings.events import Event, winners
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import COPY_IS_THERE, State
 from assets.recordings.verification import verify_day
@@ -54,6 +55,7 @@ class Watcher:
         """
         self._nothing_promised_is_gone()
         events = self.events()
+        self._the_ledger_says_what_was_written(events)
         self._what_is_archived_reads_back(events)
         self._no_partial_object()
         self._lives_go_on(events)
@@ -76,6 +78,16 @@ class Watcher:
         for path in there.keys() - self.site.promised.keys():
             # Written by a process that died before it could say so: whole or not there.
             self.site.promised[path] = there[path]
+
+    def _the_ledger_says_what_was_written(self, events: Mapping[RecordingKey, Event]) -> None:
+        """Read all event files without the ledger, and compare."""
+        # Through the module, where the simulation remembers what it has decoded.
+        written = [
+            event for data in self.site.promised.values() for event in ledger_module.from_table(ledger_module._from_bytes(data))
+        ]
+        expected = winners(written)
+        for key in expected.keys() | events.keys():
+            require(expected.get(key) == events.get(key), f"the ledger does not say of {key} what was written")
 
     def _what_is_archived_reads_back(self, events: Mapping[RecordingKey, Event]) -> None:
         truth = self.site.world.recordings()

@@ -19,6 +19,7 @@ import fsspec
 import pyarrow as pa
 
 from assets.recordings import ledger as ledger_module
+from assets.recordings.chain import read_event_file
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy, State
@@ -101,6 +102,8 @@ def _repeatable(seed: int) -> Generator[None]:
             # Reading one file again gives the same table: most of a simulation's time went there.
             mock.patch("assets.recordings.ledger._from_bytes", _remembered(ledger_module._from_bytes)),
             mock.patch("assets.recordings.ledger.from_table", _remembered_events(ledger_module.from_table)),
+            mock.patch("assets.recordings.trail.read_event_file", _event_file),
+            mock.patch("assets.recordings.manifest.read_event_file", _event_file),
             mock.patch("assets.executions.canonical.duckdb.connect", _shared_duckdb),
         ):
             yield
@@ -117,6 +120,9 @@ def _shared_duckdb(_: str) -> nullcontext[duckdb.DuckDBPyConnection]:
 def _duckdb() -> duckdb.DuckDBPyConnection:
     """Return one connection for all: opening one takes longer than what is asked of it."""
     return _connect(":memory:")
+
+
+_event_file = functools.lru_cache(maxsize=512)(read_event_file)
 
 
 def _remembered(read: Callable[..., pa.Table]) -> Callable[..., pa.Table]:
@@ -181,6 +187,7 @@ class _Simulation:
             self._launch([self._some_work(provider) for provider in providers], deadly=True)
             if rng.random() < 0.15:
                 self._set_clock(rng.choice((0.0, -8 * _HOUR, 8 * _HOUR)) * rng.random())
+                continue
             self.clock.elapsed += rng.choice((60.0, 0.5 * _HOUR, 2 * _HOUR, 8 * _HOUR)) * rng.uniform(0.5, 1.5)
 
     def _calm(self) -> None:

@@ -228,7 +228,7 @@ def make_world(seed: int, rng: Random, clock: Clock) -> World:
         api_share=storm * rng.choice((0.0, 0.1, 0.3, 0.6)),
         media_share=storm * rng.choice((0.0, 0.3, 0.6, 0.8)),
         disk_share=storm * rng.choice((0.0, 0.0, 0.01, 0.03)),
-        storm_seconds=rng.uniform(0.5, 4) * _DAY,
+        storm_seconds=rng.uniform(0.5, 3) * _DAY,
     )
     for provider in world.providers:
         for number in range(rng.randint(1, 5)):
