@@ -77,7 +77,8 @@ def test_killed_here_it_ends_well_the_next_time(
     """Nothing partial is visible, nothing is archived twice, nothing is lost, ledger and storage agree, nothing is left over."""
     kind = _kind(new_place)
     if point in _KINDS[kind]:
-        pytest.skip(f"a root on {kind} does not have it; the other kind's test comes by")
+        assert not hits[point], "only the other kind of root has it, and its test stops there"
+        return
     started = time.monotonic()
     for number in range(ROUNDS):
         _kill_and_check(world, new_place, hits, point, f"{SEED}/{kind}/{point}/{number}")
