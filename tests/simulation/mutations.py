@@ -58,8 +58,9 @@ def _settle_without_sync(self: LocalStorage, _temporary: _Temporary, target: Pat
 
 def _publish_without_folder_sync(self: LocalStorage, path: str, temporary: _Temporary) -> None:
     target = self._place(path)
-    self._settle(temporary, target)
-    self._disk.link(temporary.path, target)
+    with storage_faults(self.url, f"create {path}"):
+        self._settle(temporary, target)
+        self._disk.link(temporary.path, target)
 
 
 def _make_folders_that_are_missing(self: LocalStorage, folder: Path) -> None:
