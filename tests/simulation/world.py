@@ -170,7 +170,8 @@ class World:
         if not self._strikes(0.7):
             return RangeManner.GOOD
         manner = self.rng.choice(list(RangeManner))
-        self.faults[f"range: {manner}"] += manner is not RangeManner.GOOD
+        if manner is not RangeManner.GOOD:
+            self.faults[f"range: {manner}"] += 1
         return manner
 
     def disk_fault(self) -> int | None:
