@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from datetime import date
 
@@ -16,8 +15,6 @@ from resources.errors import NotMediaError, Subject
 from resources.model import RecordingKey
 from resources.storage import ArchiveStorage
 from resources.transfer.signature import SIGNATURE_BYTES, detect
-
-_CHUNK = 1024 * 1024
 
 
 def find_orphans(storage: ArchiveStorage, provider: str, day: date, due: Iterable[Event]) -> dict[RecordingKey, str]:
@@ -55,13 +52,8 @@ def adopt(archive: Archive, errand: Errand, path: str) -> Copy:
         subject = Subject(key.provider, key.execution_id, key.leg.value)
         msg = f"{path} is not what its sidecar says: run `recording-archive rebuild`, which writes that down, then an audit"
         raise NotMediaError(subject, msg)
-    digest, size, head = hashlib.sha256(), 0, b""
-    with storage.open(path) as stream:
-        while chunk := stream.read(_CHUNK):
-            head = head or chunk[:SIGNATURE_BYTES]
-            digest.update(chunk)
-            size += len(chunk)
-    container = detect(head)
+    size, sha256 = measure(storage, path)
+    container = detect(storage.read_range(path, 0, SIGNATURE_BYTES))
     if container is None:
         subject = Subject(key.provider, key.execution_id, key.leg.value)
         msg = f"{path} stands where this recording belongs, and is no recording: move it away, then run again"
@@ -73,7 +65,7 @@ def adopt(archive: Archive, errand: Errand, path: str) -> Copy:
         date=day,
         path=path,
         bytes=size,
-        sha256=digest.hexdigest(),
+        sha256=sha256,
         content_type=container.content_type,
         archived_at=archive.runtime.now(),
         run_id=errand.run_id,
