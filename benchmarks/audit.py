@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from assets.recordings import names
+from assets.recordings.audit.verification import verify_day
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
-from assets.recordings.verification import verify_day
 from resources.model import Leg, RecordingKey
 from resources.providers.registry import PROVIDERS
 

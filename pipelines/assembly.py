@@ -9,7 +9,7 @@ import dagster as dg
 from assets.catalog.asset import build_catalog_asset
 from assets.executions.asset import build_executions_asset
 from assets.recordings.asset import build_recordings_asset
-from assets.recordings.fixity_asset import build_fixity_asset
+from assets.recordings.audit.fixity_asset import build_fixity_asset
 from pipelines.jobs import build_jobs
 from pipelines.partitions import daily_partitions
 from pipelines.schedules import build_schedules

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from datetime import date
 
 from assets.recordings import names
+from assets.recordings.audit.readback import measure
 from assets.recordings.errand import Errand
 from assets.recordings.events import Copy, Event
-from assets.recordings.readback import measure
 from assets.recordings.sidecar import Sidecar, read_sidecar, write_sidecar
 from resources.archive import Archive
 from resources.errors import NotMediaError, Subject

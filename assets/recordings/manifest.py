@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 
 from assets.recordings import names
-from assets.recordings.chain import read_event_file
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
+from assets.recordings.ledger.chain import read_event_file
 from resources.errors import NotStoredError
 from resources.failpoints import Failpoint, reached
 
@@ -35,7 +35,7 @@ def recording_sums(events: Iterable[Event], provider: str, day: date) -> dict[st
 def event_sums(ledger: Ledger, provider: str, day: date, known: Mapping[str, str]) -> dict[str, str]:
     """Return path to SHA-256 of the event files: ``known`` as it is, and those that came since and are what a writer wrote.
 
-    A file that no writer of ours can have written as it is (see :mod:`assets.recordings.chain`) is never taken in.
+    A file that no writer of ours can have written as it is (see :mod:`assets.recordings.ledger.chain`) is never taken in.
     """
     sums = dict(known)
     for path in ledger.event_files(provider, day):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from assets.recordings.fixity import archived_events
+from assets.recordings.audit.fixity import archived_events
+from assets.recordings.audit.mending import LOST
 from assets.recordings.ledger import Ledger
-from assets.recordings.mending import LOST
 from pipelines.assembly import build_definitions
 from pipelines.cli.output import EXIT_FAILED, EXIT_NEEDS_A_PERSON, print_json, require_archive
 from pipelines.execution import Launcher

@@ -22,11 +22,11 @@ import httpx
 from assets.catalog.publication import local_catalog
 from assets.executions import lake
 from assets.recordings import names
+from assets.recordings.audit.verification import verify_day
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import State
 from assets.recordings.queue import DayRange
-from assets.recordings.verification import verify_day
 from pipelines.assembly import build_definitions
 from pipelines.cli.query import ask
 from pipelines.execution import Launcher

@@ -8,8 +8,8 @@ from dataclasses import asdict
 import click
 
 from assets.catalog.publication import Publication, publish
-from assets.recordings.rebuilding import RebuildReport
-from assets.recordings.rebuilding import rebuild as rebuild_provider
+from assets.recordings.audit.rebuilding import RebuildReport
+from assets.recordings.audit.rebuilding import rebuild as rebuild_provider
 from pipelines.cli.output import EXIT_NEEDS_A_PERSON, print_json, require_archive
 from pipelines.cli.progress import progress
 from resources.archive import open_archive

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from assets.recordings.audit.mending import LOST
 from assets.recordings.ledger import Ledger
-from assets.recordings.mending import LOST
 from assets.recordings.queue import queue_of
 from pipelines.cli.output import EXIT_NEEDS_A_PERSON, STATES, megabytes, print_json, print_table, require_archive
 from resources.archive import Archive, is_on, open_archive

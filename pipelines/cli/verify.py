@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import click
 
+from assets.recordings.audit.mending import Mender
+from assets.recordings.audit.verification import Verdict, Verification
 from assets.recordings.ledger import Ledger
 from assets.recordings.manifest import publish_manifest
-from assets.recordings.mending import Mender
-from assets.recordings.verification import Verdict, Verification
 from pipelines.cli.output import EXIT_NEEDS_A_PERSON, UTC_DAY, megabytes, print_json, require_archive, say
 from pipelines.cli.progress import progress
 from resources.archive import Archive, open_archive

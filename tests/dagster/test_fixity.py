@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.recordings.fixity_asset import EVERY_COPY_WHOLE
+from assets.recordings.audit.fixity_asset import EVERY_COPY_WHOLE
 from pipelines.assembly import build_definitions
 from pipelines.execution import Launcher
 from pipelines.instance import HOME_VARIABLE, dagster_home, open_instance

@@ -15,11 +15,11 @@ from pathlib import Path
 from assets.catalog.publication import publish
 from assets.executions.ingest import ExpectedRecording
 from assets.recordings.archiving import archive_day
+from assets.recordings.audit.verification import Verification, verify_day
 from assets.recordings.discovery import discover
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
-from assets.recordings.verification import Verification, verify_day
 from resources.archive import Archive
 from resources.clock import REAL_RUNTIME
 from resources.errors import PurgedError, Subject

@@ -12,14 +12,15 @@ import duckdb
 import pytest
 
 from assets.catalog.publication import publish
-from assets.recordings import fixity, mending, names
+from assets.recordings import names
 from assets.recordings.archiving import archive_day
+from assets.recordings.audit import fixity, mending
+from assets.recordings.audit.fixity import AuditReport, audit, next_part, part_of, read_progress
+from assets.recordings.audit.readback import Reading, read_back
+from assets.recordings.audit.rebuilding import rebuild
 from assets.recordings.events import Flaw
-from assets.recordings.fixity import AuditReport, audit, next_part, part_of, read_progress
 from assets.recordings.lifecycle import Outcome, State
 from assets.recordings.manifest import read_manifest
-from assets.recordings.readback import Reading, read_back
-from assets.recordings.rebuilding import rebuild
 from assets.recordings.sidecar import read_sidecar
 from resources.errors import SettingsError, StorageError
 from resources.failpoints import Failpoint, hooked

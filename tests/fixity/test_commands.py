@@ -30,7 +30,7 @@ SOME = 400
 DAYS = 5
 PERSON = 3
 AUDIT = (
-    "from assets.recordings.fixity import audit; from resources.archive import open_archive; "
+    "from assets.recordings.audit.fixity import audit; from resources.archive import open_archive; "
     "report = audit(open_archive(), 'feather', 'audit'); print(report.copies, len(report.findings), len(report.unmended))"
 )
 

@@ -13,11 +13,11 @@ from assets.executions import lake
 from assets.executions.intake import Row
 from assets.executions.merge import merge
 from assets.recordings import names
+from assets.recordings.audit.fixity import audit
+from assets.recordings.audit.rebuilding import RebuildReport, rebuild
+from assets.recordings.audit.verification import verify_day
 from assets.recordings.events import Flaw
-from assets.recordings.fixity import audit
 from assets.recordings.lifecycle import Outcome, State
-from assets.recordings.rebuilding import RebuildReport, rebuild
-from assets.recordings.verification import verify_day
 from resources.failpoints import Failpoint, hooked
 from resources.providers.registry import PROVIDERS
 from tests.fixity.conftest import COUNT, DAYS, Heap

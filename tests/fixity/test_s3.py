@@ -7,10 +7,10 @@ import uuid
 import pytest
 
 from assets.recordings import names
-from assets.recordings.fixity import audit
+from assets.recordings.audit.fixity import audit
+from assets.recordings.audit.rebuilding import rebuild
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Outcome
-from assets.recordings.rebuilding import rebuild
 from resources.providers.registry import PROVIDERS
 from tests.fixity.heap import PROVIDER, StubProvider, archived, faults, fill, heap, names_of, notes
 from tests.fixity.test_rebuild import facts

@@ -14,9 +14,9 @@ import pytest
 
 from assets.recordings import manifest, names
 from assets.recordings.archiving import RunMemory, Selection, archive_day
+from assets.recordings.audit.verification import verify_day
 from assets.recordings.lifecycle import Outcome, State
 from assets.recordings.report import DayReport
-from assets.recordings.verification import verify_day
 from resources.errors import BlockedError, SettingsError, StorageError, Subject
 from resources.model import Leg, Link, RecordingKey
 from resources.providers.registry import PROVIDERS

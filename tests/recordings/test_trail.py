@@ -17,11 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assets.recordings import chain
-from assets.recordings.ledger import Ledger
+from assets.recordings.audit.verification import Verification, verify_day
+from assets.recordings.ledger import Ledger, chain
 from assets.recordings.lifecycle import State
 from assets.recordings.manifest import publish_manifest, read_manifest
-from assets.recordings.verification import Verification, verify_day
 from resources.errors import StorageError
 from resources.storage import ArchiveStorage, open_storage
 from tests.recordings.test_ledger import event

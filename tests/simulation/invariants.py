@@ -7,12 +7,12 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from assets.recordings import ledger as ledger_module
 from assets.recordings import names
+from assets.recordings.audit.verification import verify_day
 from assets.recordings.events import Event, winners
 from assets.recordings.ledger import Ledger
+from assets.recordings.ledger import store as ledger_module
 from assets.recordings.lifecycle import COPY_IS_THERE, State
-from assets.recordings.verification import verify_day
 from resources.model import RecordingKey
 from resources.storage import ArchiveStorage
 from tests.simulation.archives import ROOT, Site

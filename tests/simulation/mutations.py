@@ -15,7 +15,8 @@ from assets.recordings import names
 from assets.recordings.copying import Copier, Made
 from assets.recordings.errand import Errand
 from assets.recordings.events import Copy, Event
-from assets.recordings.ledger import Ledger, _Pointer
+from assets.recordings.ledger import Ledger
+from assets.recordings.ledger.store import _Pointer
 from assets.recordings.lifecycle import Fact, Life, Outcome, Policy, State, transition
 from resources.errors import AbsentError, Subject, TransientError
 from resources.model import RecordingKey

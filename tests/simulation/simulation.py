@@ -18,10 +18,10 @@ import duckdb
 import fsspec
 import pyarrow as pa
 
-from assets.recordings import ledger as ledger_module
-from assets.recordings.chain import read_event_file
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
+from assets.recordings.ledger import store as ledger_module
+from assets.recordings.ledger.chain import read_event_file
 from assets.recordings.lifecycle import Policy, State
 from resources.archive import Archive
 from resources.errors import ArchiveError
@@ -100,9 +100,9 @@ def _repeatable(seed: int) -> Generator[None]:
         with (
             mock.patch("os.urandom", source.randbytes),
             # Reading one file again gives the same table: most of a simulation's time went there.
-            mock.patch("assets.recordings.ledger._from_bytes", _remembered(ledger_module._from_bytes)),
-            mock.patch("assets.recordings.ledger.from_table", _remembered_events(ledger_module.from_table)),
-            mock.patch("assets.recordings.trail.read_event_file", _event_file),
+            mock.patch("assets.recordings.ledger.store._from_bytes", _remembered(ledger_module._from_bytes)),
+            mock.patch("assets.recordings.ledger.store.from_table", _remembered_events(ledger_module.from_table)),
+            mock.patch("assets.recordings.audit.trail.read_event_file", _event_file),
             mock.patch("assets.recordings.manifest.read_event_file", _event_file),
             mock.patch("assets.executions.canonical.duckdb.connect", _shared_duckdb),
         ):

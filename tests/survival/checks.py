@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from assets.recordings.audit.verification import verify_day
 from assets.recordings.ledger import Ledger
-from assets.recordings.verification import verify_day
 from resources.storage import open_storage
 from tests.end_to_end.truth import ask, assert_right, assert_whole, media_files, place_at
 from tests.survival.places import Identity, Place

@@ -17,11 +17,11 @@ import msgspec
 import pyarrow.compute as pc
 
 from assets.recordings import names
+from assets.recordings.audit.mending import LOST, Finding, Mender
 from assets.recordings.events import Event, from_table
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import State
 from assets.recordings.manifest import publish_manifest
-from assets.recordings.mending import LOST, Finding, Mender
 from resources.archive import Archive
 from resources.errors import NotStoredError
 from resources.failpoints import Failpoint, reached

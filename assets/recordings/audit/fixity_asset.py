@@ -1,12 +1,12 @@
-"""The ``<provider>/fixity`` asset: a thin Dagster shell around :mod:`assets.recordings.fixity`."""
+"""The ``<provider>/fixity`` asset: a thin Dagster shell around :mod:`assets.recordings.audit.fixity`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
-from assets.recordings.fixity import AuditReport, audit
-from assets.recordings.mending import Finding
+from assets.recordings.audit.fixity import AuditReport, audit
+from assets.recordings.audit.mending import Finding
 from assets.shell import clear_failures, hold_run
 from resources.dagster_archive import ArchiveResource
 from resources.providers.protocol import ProviderSpec

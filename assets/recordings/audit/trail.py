@@ -16,9 +16,9 @@ from datetime import date
 from typing import Any
 
 from assets.recordings import names
-from assets.recordings.chain import EventFile, read_event_file, sha256_of
 from assets.recordings.events import Event, from_rows
 from assets.recordings.ledger import Ledger
+from assets.recordings.ledger.chain import EventFile, read_event_file, sha256_of
 from assets.recordings.manifest import is_event_file, read_losses
 from resources.errors import NotStoredError
 

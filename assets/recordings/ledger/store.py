@@ -27,8 +27,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from assets.recordings import names
-from assets.recordings.chain import Chain
 from assets.recordings.events import NEVER_NULL, SCHEMA, Event, from_table, to_rows, to_table, winners
+from assets.recordings.ledger.chain import Chain
 from assets.recordings.lifecycle import OPEN_STATES
 from resources.errors import NotStoredError, StorageError
 from resources.failpoints import Failpoint, reached

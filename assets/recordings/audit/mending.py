@@ -15,7 +15,9 @@ from datetime import date
 from http import HTTPStatus
 from uuid import uuid4
 
-from assets.recordings import adoption, evidence, names
+from assets.recordings import adoption, names
+from assets.recordings.audit import evidence
+from assets.recordings.audit.readback import Reading, measure, read_back
 from assets.recordings.buffer import EventBuffer
 from assets.recordings.copying import Copier, Made
 from assets.recordings.duration import Tolerance, flaw_of
@@ -23,7 +25,6 @@ from assets.recordings.errand import Errand
 from assets.recordings.events import Copy, Event, Flaw
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Outcome
-from assets.recordings.readback import Reading, measure, read_back
 from assets.recordings.sidecar import read_sidecar, restored_bytes
 from resources.archive import Archive
 from resources.errors import (

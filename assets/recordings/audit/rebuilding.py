@@ -16,7 +16,11 @@ from uuid import uuid4
 
 from assets.executions import lake
 from assets.executions.ingest import expected_recordings
-from assets.recordings import adoption, evidence, names
+from assets.recordings import adoption, names
+from assets.recordings.audit import evidence
+from assets.recordings.audit.readback import read_back
+from assets.recordings.audit.trail import Trail, TrailFault
+from assets.recordings.audit.verification import Verification, events_of
 from assets.recordings.buffer import EventBuffer
 from assets.recordings.discovery import discover
 from assets.recordings.duration import Tolerance, flaw_of
@@ -25,10 +29,7 @@ from assets.recordings.events import Copy, Event, Flaw, winners
 from assets.recordings.ledger import Compacted, Ledger
 from assets.recordings.lifecycle import Fact, Outcome, Policy, transition
 from assets.recordings.manifest import accept_losses, publish_manifest, read_manifest
-from assets.recordings.readback import read_back
 from assets.recordings.sidecar import Sidecar, parse_sidecar
-from assets.recordings.trail import Trail, TrailFault
-from assets.recordings.verification import Verification, events_of
 from resources.archive import Archive
 from resources.errors import AlreadyStoredError, NotMediaError
 from resources.failpoints import Failpoint, reached

@@ -8,12 +8,13 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import date
 
-from assets.recordings import evidence, names
+from assets.recordings import names
+from assets.recordings.audit import evidence
+from assets.recordings.audit.readback import measure, read_back
+from assets.recordings.audit.trail import DayTrail, Trail, TrailFault
 from assets.recordings.events import Event, from_rows, winners
 from assets.recordings.ledger import Compacted, Ledger
 from assets.recordings.manifest import is_event_file, read_manifest, recording_sums
-from assets.recordings.readback import measure, read_back
-from assets.recordings.trail import DayTrail, Trail, TrailFault
 from resources.errors import StorageError
 from resources.model import Leg, RecordingKey
 
