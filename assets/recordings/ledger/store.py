@@ -27,8 +27,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from assets.recordings import names
-from assets.recordings.events import NEVER_NULL, SCHEMA, Event, from_table, to_rows, to_table, winners
-from assets.recordings.ledger.chain import Chain
+from assets.recordings.events import NEVER_NULL, SCHEMA, Event, from_table, table_of, to_rows, to_table, winners
+from assets.recordings.ledger.chain import Chain, row_digest
 from assets.recordings.lifecycle import OPEN_STATES
 from resources.errors import NotStoredError, StorageError
 from resources.failpoints import Failpoint, reached
@@ -128,7 +128,8 @@ class Ledger:
             run = of_day[0].run_id[:8]
             path = f"{names.events_folder(of_day[0].key.provider, day)}/{stamp}-{run}-{uuid.uuid4().hex}.parquet"
             with self._turn:
-                data = self._chain.encode(path, to_rows(of_day), SCHEMA)
+                rows = to_rows(of_day)
+                data = self._chain.encode(path, table_of(rows), [row_digest(row) for row in rows])
                 reached(Failpoint.EVENT_FILE_ENCODED)
                 self.storage.create(path, data)
                 self._chain.written(path, data)
