@@ -21,9 +21,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from assets.recordings.ledger.digests import digests_of
+
 METADATA_KEY = b"recording_archive.chain"
-_DIGEST_BYTES = 8
-_ENCODER = msgspec.json.Encoder()
 _LOOKED_FOR = ["provider", "date", "execution_id"]
 """Columns by which readers leave files out."""
 
@@ -63,7 +63,7 @@ class Chain:
         Args:
             path: where the file will lie.
             table: the events.
-            digests: of its rows, in their order; see :func:`row_digest`.
+            digests: of its rows, in their order; see :mod:`assets.recordings.ledger.digests`.
         """
         link = ChainLink(self.writer, self.number + 1, path, self.last_path, self.last_sha256, tuple(digests))
         described = table.replace_schema_metadata({METADATA_KEY: msgspec.json.encode(link)})
@@ -86,15 +86,20 @@ class EventFile:
         path: relative to the archive root.
         sha256: of its bytes.
         link: what it says of itself; None where it says nothing, or nothing that can be read.
-        rows: its rows; None where it is no Parquet file.
+        table: its rows, in the columns that it has; None where it is no Parquet file.
         digests: of the rows as they are now, in their order.
     """
 
     path: str
     sha256: str
     link: ChainLink | None
-    rows: tuple[Mapping[str, Any], ...] | None
+    table: pa.Table | None
     digests: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Mapping[str, Any], ...] | None:
+        """Its rows; None where it is no Parquet file."""
+        return tuple(self.table.to_pylist()) if self.table is not None else None
 
     @property
     def is_own(self) -> bool:
@@ -103,7 +108,7 @@ class EventFile:
         return (
             link is not None
             and link.path == self.path
-            and self.rows is not None
+            and self.table is not None
             and link.rows == self.digests
             and (link.number == 1) == (not link.previous)
         )
@@ -121,7 +126,7 @@ class EventFile:
     @property
     def lost_rows(self) -> int:
         """How many of the writer's rows are not there as it wrote them."""
-        if self.link is None or self.rows is None:
+        if self.link is None or self.table is None:
             return 0
         return (Counter(self.link.rows) - Counter(self.digests)).total()
 
@@ -140,26 +145,15 @@ def read_event_file(path: str, data: bytes) -> EventFile:
     digest = sha256_of(data)
     try:
         table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
-        rows = tuple(table.to_pylist())
-        digests = tuple(map(row_digest, rows))
-    except (pa.ArrowException, msgspec.MsgspecError, OSError, ValueError, TypeError):
+        digests = tuple(digests_of(table))
+    except (pa.ArrowException, msgspec.MsgspecError, OSError, ValueError, TypeError, OverflowError):
         return EventFile(path, digest, None, None)
     metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
     try:
         link = msgspec.json.decode(metadata.get(METADATA_KEY, b""), type=ChainLink)
     except msgspec.MsgspecError:
         link = None
-    return EventFile(path, digest, link, rows, digests)
-
-
-def row_digest(row: Mapping[str, Any]) -> str:
-    """Return a short digest of a row, its columns' names included."""
-    return digest_of(_ENCODER.encode(row))
-
-
-def digest_of(text: bytes) -> str:
-    """Return the digest of a row that is JSON already."""
-    return hashlib.blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()
+    return EventFile(path, digest, link, table, digests)
 
 
 def sha256_of(data: bytes) -> str:
