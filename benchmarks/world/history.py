@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 import duckdb
 import pyarrow as pa
 
 from assets.recordings import names
 from assets.recordings.events import SCHEMA
-from assets.recordings.ledger.chain import digest_of
+from assets.recordings.ledger.digests import digests_of
 from benchmarks.world.plan import NOW, Unit, even
 from benchmarks.world.runs import FIRST_READ, Run
 from benchmarks.world.scripts import steps
@@ -59,9 +58,9 @@ def events(unit: Unit, made: Sequence[Run]) -> Events:
         connection.execute("SET threads = 1; SET TimeZone = 'UTC'")
         connection.register("recordings", _recordings(unit, made))
         connection.register("steps", _steps())
-        found = connection.sql(_SQL, params=values).project(f"*, ({_json()})::BLOB AS json").to_arrow_table()
-    texts = cast("list[bytes]", found["json"].to_pylist())
-    return Events(found.drop_columns(["json"]).cast(SCHEMA), [digest_of(text) for text in texts])
+        found = connection.sql(_SQL, params=values).to_arrow_table()
+    table = found.cast(SCHEMA)
+    return Events(table, digests_of(table))
 
 
 def _recordings(unit: Unit, made: Sequence[Run]) -> pa.Table:
@@ -91,25 +90,3 @@ def _plain(moment: datetime | None) -> datetime | None:
 @cache
 def _steps() -> pa.Table:
     return steps()
-
-
-@cache
-def _json() -> str:
-    """Return the SQL of a row's JSON, as msgspec writes it: what :func:`~assets.recordings.ledger.chain.row_digest` hashes.
-
-    None of the texts here holds what JSON escapes.
-    """
-    parts = [
-        f"'{',' if number else '{'}\"{field.name}\":', coalesce({_json_of(field)}, 'null')" for number, field in enumerate(SCHEMA)
-    ]
-    return f"concat({', '.join(parts)}, '}}')"
-
-
-def _json_of(field: pa.Field) -> str:
-    name = f'"{field.name}"'
-    if pa.types.is_timestamp(field.type):
-        whole, exact = (f"strftime({name}, '%Y-%m-%dT%H:%M:%S{part}Z')" for part in ("", ".%f"))
-        return f"""'"' || CASE WHEN microsecond({name}) % 1000000 = 0 THEN {whole} ELSE {exact} END || '"'"""
-    if pa.types.is_string(field.type) or pa.types.is_date(field.type):
-        return f"""'"' || {name} || '"'"""
-    return f"{name}::VARCHAR"

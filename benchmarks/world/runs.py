@@ -217,11 +217,11 @@ def _words(facts: _Facts, rng: Random) -> str:
 
 def _word(usual: str, facts: _Facts) -> str:
     """Return the usual word; now and then, of what has ended, one that nobody knows."""
-    return "wrapped_up" if facts.ended and 1 - _NEW_WORDS < facts.chance else usual
+    return "wrapped_up" if facts.ended and facts.chance > 1 - _NEW_WORDS else usual
 
 
 def _new_field(facts: _Facts, rng: Random) -> str:
-    is_new = 1 - _NEW_FIELDS < facts.chance
+    is_new = facts.chance > 1 - _NEW_FIELDS
     return f',"reviewState":{{"state":"open","score":{rng.randrange(100) / 10},"by":null}}' if is_new else ""
 
 
