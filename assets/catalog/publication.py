@@ -38,6 +38,7 @@ class Pointer(msgspec.Struct, frozen=True):
     path: str
     bytes: int
     published_at: datetime
+    generations: dict[str, int] = msgspec.field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,13 @@ def _put(storage: ArchiveStorage, built: Path, report: BuildReport, folded: Fold
     for old in versions[:-_KEPT_VERSIONS]:
         storage.delete(old)
     return Publication(path, size, report.rows, folded.folds, folded.generations)
+
+
+def shown_generations(storage: ArchiveStorage) -> dict[str, int]:
+    """Return the snapshot of each provider's ledger that the published catalog shows; none where there is no catalog."""
+    if not storage.exists(POINTER):
+        return {}
+    return dict(msgspec.json.decode(storage.read(POINTER), type=Pointer).generations)
 
 
 def local_catalog(storage: ArchiveStorage, folder: Path) -> Path:
