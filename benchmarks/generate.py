@@ -11,16 +11,21 @@ when its executions are written, and before that its event file has one name tha
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
 import resource
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -46,6 +51,8 @@ _BYTES_PER_EVENT = 80
 _TAIL_BYTES_PER_EVENT = 420
 _EVENTS_PER_EXECUTION = 5.2
 _GIB = 1024**3
+_FOLDER = click.Path(path_type=Path)
+_Work = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +99,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 @click.command()
 @click.option("--executions", default=10_000_000, show_default=True, help="How many, all providers together.")
-@click.option(
-    "--root", default="bench-lake", show_default=True, type=click.Path(path_type=Path), help="The folder of the archive."
-)
+@click.option("--root", default="bench-lake", show_default=True, type=_FOLDER, help="The folder of the archive.")
 @click.option("--days", default=730, show_default=True, help="Over how many days.")
 @click.option("--seed", default=7, show_default=True, help="Names the rows: the same seed, the same rows.")
 @click.option("--processes", default=2, show_default=True)
@@ -105,7 +110,8 @@ def main(executions: int, root: Path, days: int, seed: int, processes: int) -> N
     used, free = _bytes_below(root), shutil.disk_usage(root).free
     click.echo(f"{plan.bytes_expected / _GIB:.1f} GiB expected, {plan.bytes_needed / _GIB:.1f} GiB while it is made", err=True)
     if free + used < plan.bytes_needed:
-        raise click.ClickException(f"{root} has {free / _GIB:.1f} GiB free")
+        msg = f"{root} has {free / _GIB:.1f} GiB free"
+        raise click.ClickException(msg)
     memory = 0
     for count, made in enumerate(generate(root, plan, processes), start=1):
         memory = max(memory, made.memory)
@@ -114,10 +120,10 @@ def main(executions: int, root: Path, days: int, seed: int, processes: int) -> N
     found = describe(open_storage(str(root)))
     memory = max(memory, _peak_memory())
     click.echo(
-        f"{found.executions:,} executions, {found.recordings:,} recordings ({found.open_recordings:,} open), {found.events:,} events; "
-        f"{_bytes_below(root) / _GIB:.2f} GiB; {time.monotonic() - begun:.0f} s, at most {memory / _GIB:.2f} GiB of memory in one of "
-        f"{processes + 1} processes"
+        f"{found.executions:,} executions, {found.recordings:,} recordings ({found.open_recordings:,} of them open), "
+        f"{found.events:,} events; {_bytes_below(root) / _GIB:.2f} GiB"
     )
+    click.echo(f"{time.monotonic() - begun:.0f} s; a process had at most {memory / _GIB:.2f} GiB of memory, of {processes + 1}")
 
 
 def generate(root: Path, plan: Plan, processes: int = 1) -> Iterator[Made]:
@@ -130,14 +136,35 @@ def generate(root: Path, plan: Plan, processes: int = 1) -> Iterator[Made]:
     _claim(storage, plan)
     done = {(name, day) for name in PROVIDERS for day in lake.partitions(storage, name)}
     missing = [unit for unit in units(plan.executions, plan.days, plan.seed) if (unit.provider, unit.day) not in done]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for start in range(0, len(missing), _AT_ONCE):
-            chosen = missing[start : start + _AT_ONCE]
-            yield from pool.map(_make, [root] * len(chosen), chosen)
-            list(pool.map(_settle, [root] * len(PROVIDERS), PROVIDERS))
-        list(pool.map(_settle, [root] * len(PROVIDERS), PROVIDERS))
+    with _workers(processes) as work:
+        for chosen in (missing[start : start + _AT_ONCE] for start in range(0, len(missing), _AT_ONCE)):
+            yield from work(_make, [(root, unit) for unit in chosen])
+            list(work(_settle, [(root, name) for name in PROVIDERS]))
+        list(work(_settle, [(root, name) for name in PROVIDERS]))  # also where the last run was killed before it came to this
     for name in PROVIDERS:
         note_reads(storage, name, lake.partitions(storage, name), NOW)
+
+
+@contextmanager
+def _workers(processes: int) -> Generator[_Work]:
+    """Yield what does a work for each of some arguments, in that many processes; one alone is this one."""
+    if processes == 1:
+        yield itertools.starmap
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_die_with_parent) as pool:
+        yield lambda work, arguments: pool.map(work, *zip(*arguments, strict=True))
+
+
+def _die_with_parent() -> None:
+    """Nobody goes on when the command was killed: it may be running again."""
+
+    def watch() -> None:
+        parent = parent_process()
+        assert parent is not None  # noqa: S101 -- this is a child
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def describe(storage: ArchiveStorage) -> Lake:
@@ -159,7 +186,8 @@ def _claim(storage: ArchiveStorage, plan: Plan) -> None:
     except AlreadyStoredError:
         known = msgspec.json.decode(storage.read(_PLAN), type=Plan)
         if known != plan:
-            raise click.ClickException(f"{storage.describe()} holds another lake: {known}") from None
+            msg = f"{storage.describe()} holds another lake: {known}"
+            raise click.ClickException(msg) from None
 
 
 def _make(root: Path, unit: Unit) -> Made:
@@ -174,7 +202,7 @@ def _append(storage: ArchiveStorage, unit: Unit, found: Events) -> None:
     name = hashlib.sha256(unit.name.encode()).hexdigest()[:32]
     path = f"{names.tail_folder(unit.provider)}/{unit.day}_{NOW:%Y%m%dT%H%M%S}.000000Z-{name[:8]}-{name}.parquet"
     try:
-        storage.create(path, Chain(writer=name).encode_table(path, found.table, found.digests))
+        storage.create(path, Chain(writer=name).encode(path, found.table, found.digests))
     except AlreadyStoredError:
         return
 
@@ -187,7 +215,7 @@ def _settle(root: Path, provider: str) -> None:
     ledger.retire(provider, grace=timedelta(0), shown=None, before_delete=_nothing)
 
 
-def _nothing(paths: Sequence[str]) -> None:
+def _nothing(paths: Collection[str]) -> None:
     """There are no manifests."""
     del paths
 

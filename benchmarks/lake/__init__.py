@@ -1,1 +1,1 @@
-"""What the lake costs at ten million executions: commits, questions, folds, idle runs and ticks; ``python -m benchmarks.lake``."""
+"""What a lake costs at ten million executions: commits, questions, folds, idle runs, ticks; ``python -m benchmarks.lake``."""

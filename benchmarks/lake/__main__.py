@@ -21,12 +21,11 @@ _PAGE = _PROJECT / "docs" / "performance.md"
 _RESULTS = _PROJECT / "benchmarks" / "results" / "lake.json"
 _PARTS = ("commits", "questions", "nothing-new", "sensor", "ingest")
 _INGEST = "ingest"
+_FOLDER = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option(
-    "--root", default="bench-lake", show_default=True, type=click.Path(path_type=Path), help="The lake; made if need be."
-)
+@click.option("--root", default="bench-lake", show_default=True, type=_FOLDER, help="The lake; made if need be.")
 @click.option("--executions", default=10_000_000, show_default=True, help="Of the lake, where it has to be made.")
 @click.option("--days", default=730, show_default=True, help="The same.")
 @click.option("--rounds", default=9, show_default=True, help="Of each measurement; the medians count.")

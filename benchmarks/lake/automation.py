@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -38,6 +38,8 @@ DUE, DUE_PARTITIONS = 10_000, 300
 _OPEN_DAYS = 4
 _ANCHOR = datetime.combine(LAST_DAY + timedelta(days=_OPEN_DAYS + 1), NOW.timetz())
 """When the open days end, all of them after the made-up past, so that they are the same with it and without it."""
+_FIRST = LAST_DAY - timedelta(days=1000)
+"""The first day of the archives, before that of any made-up past."""
 _IDLE, _SENSOR = "nothing new", "sensor"
 _RATIO = 1.2
 
@@ -89,17 +91,12 @@ def nothing_new(root: Path, scratch: Path, rounds: int) -> list[Line]:
         sandbox = stack.enter_context(running_sandbox(options, clock=lambda: _ANCHOR))
         environment = {name.lower(): value for name, value in sandbox.env.items()}
         full = stack.enter_context(linked(root, scratch / "history"))
-        desks = {
-            name: stack.enter_context(_desk(folder, environment, _ANCHOR, first=first))
-            for name, folder, first in (
-                ("history", full, LAST_DAY - timedelta(days=730)),
-                ("empty", scratch / "empty", LAST_DAY - timedelta(days=730)),
-            )
-        }
+        folders = {"history": full, "empty": scratch / "empty"}
+        desks = {name: stack.enter_context(_desk(folder, environment, _ANCHOR)) for name, folder in folders.items()}
         span = DayRange(LAST_DAY + timedelta(days=2), _ANCHOR.date())
-        for folder, desk in ((full, desks["history"]), (scratch / "empty", desks["empty"])):
+        for name, desk in desks.items():
             desk.run(span)
-            Ledger(open_storage(str(folder))).fold(PROVIDER)
+            Ledger(open_storage(str(folders[name]))).fold(PROVIDER)
         runs = interleaved(rounds, {name: lambda desk=desk: desk.run(span) for name, desk in desks.items()})
         ticks = interleaved(rounds * 2, {name: lambda desk=desk: desk.tick(PROVIDER) for name, desk in desks.items()})
     return [*_compared("idle scheduled run", runs), *_compared("sensor tick", ticks)]
@@ -120,23 +117,16 @@ def many_due(root: Path, scratch: Path, rounds: int) -> list[Line]:
         partitions = _make_due(folder)
         environment = {f"{name}_api_key": f"a-key-of-{name}" for name in PROVIDERS}
         environment |= {"kataven_sessions": str(scratch), "kataven_account_id": "bench", "asteroid_organization_id": "bench"}
-        with _desk(folder, environment, NOW, first=LAST_DAY - timedelta(days=730)) as desk:
+        with _desk(folder, environment, NOW) as desk:
             seconds = [timed(lambda: [desk.tick(name) for name in PROVIDERS]) for _ in range(rounds + 1)][1:]
             asked = {name: [range_of_tags(_tags(request)) for request in desk.tick(name)] for name in PROVIDERS}
     spans = [(name, span) for name, found in asked.items() for span in found if span is not None]
     false = sum((name, day) not in partitions for name, span in spans for day in span.days)
     runs = Counter(name for name, _ in spans)
+    what, each = f"{DUE:,} due in {DUE_PARTITIONS} partitions", ", ".join(f"{name} {runs[name]}" for name in PROVIDERS)
     return [
-        Line(
-            _SENSOR,
-            f"{DUE:,} due in {DUE_PARTITIONS} partitions: one evaluation of all sensors",
-            statistics.median(seconds),
-            "s",
-            1.0,
-        ),
-        Line(
-            _SENSOR, "runs asked for", sum(runs.values()), "", 30.0, note=", ".join(f"{name} {runs[name]}" for name in PROVIDERS)
-        ),
+        Line(_SENSOR, f"{what}: one evaluation of all sensors", statistics.median(seconds), "s", 1.0),
+        Line(_SENSOR, "runs asked for", sum(runs.values()), "", 30.0, note=each),
         Line(_SENSOR, "partitions in them with nothing due", false, "", 0.0),
         Line(_SENSOR, "partitions in them", sum(len(span.days) for _, span in spans), ""),
     ]
@@ -158,8 +148,8 @@ def _make_due(folder: Path) -> set[tuple[str, date]]:
 
 
 @contextmanager
-def _desk(folder: Path, environment: dict[str, str], now: datetime, first: date) -> Iterator[_Desk]:
-    chosen = {"archive_root": str(folder), "archive_start_date": first.isoformat(), "archive_sensor_max_runs": 10}
+def _desk(folder: Path, environment: dict[str, str], now: datetime) -> Generator[_Desk]:
+    chosen = {"archive_root": str(folder), "archive_start_date": _FIRST.isoformat(), "archive_sensor_max_runs": 10}
     settings = load_settings(None, **(environment | chosen))
     with tempfile.TemporaryDirectory(prefix="bench-home-") as home, dg.DagsterInstance.local_temp(home) as instance:
         resource = _standing(settings, now)

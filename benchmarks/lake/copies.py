@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def linked(root: Path, target: Path) -> Iterator[Path]:
+def linked(root: Path, target: Path) -> Generator[Path]:
     """Make ``target`` a copy of the archive in ``root`` for as long as the block runs. Both lie on one file system.
 
     What has a fixed name in an archive is replaced by a rename, never written into, so the original stays as it is.

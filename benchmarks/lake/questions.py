@@ -54,6 +54,7 @@ def questions(root: Path, scratch: Path, rounds: int) -> list[Line]:
                 "coverage, SQL, tail": lambda: busy_sql.execute(_COVERAGE).fetchall(),
             }
             seconds = interleaved(rounds, works)
+            wrong = sum(_differ(sql, quiet, *next(ids)) + _differ(busy_sql, busy, *next(ids)) for _ in range(rounds))
         took = {name: milliseconds(each) for name, each in seconds.items()}
         more = f"with {TAIL_FILES} files in the tail"
         lines = [
@@ -64,6 +65,7 @@ def questions(root: Path, scratch: Path, rounds: int) -> list[Line]:
             Line(_GROUP, "due, by SQL on the catalog", took["due, SQL"], "ms", 20.0),
             Line(_GROUP, f"due {more}, by SQL, more than without", took["due, SQL, tail"] - took["due, SQL"], "ms", 40.0),
             Line(_GROUP, "state of one id, by SQL", took["id, SQL"], "ms", 30.0),
+            Line(_GROUP, "ids of which SQL and the ledger say different states", wrong, "", 0.0),
             Line(_GROUP, "coverage of everything, by SQL", took["coverage, SQL"], "ms", 100.0),
             Line(_GROUP, f"coverage {more}, by SQL", took["coverage, SQL, tail"], "ms"),
         ]
@@ -104,9 +106,17 @@ def _one_by_sql(connection: duckdb.DuckDBPyConnection, provider: str, execution_
     ).fetchall()
     found: list[tuple[object, ...]] = []
     for (day,) in days:
-        query = f"SELECT * FROM recordings WHERE provider = '{provider}' AND date = DATE '{day}' AND execution_id = ?"
+        where = f"provider = '{provider}' AND date = DATE '{day}' AND execution_id = ?"
+        query = f"SELECT * FROM recordings WHERE {where}"  # noqa: S608 -- our own names and days
         found += connection.execute(query, [execution_id]).fetchall()
     return found
+
+
+def _differ(connection: duckdb.DuckDBPyConnection, storage: ArchiveStorage, provider: str, execution_id: str) -> bool:
+    """Whether the catalog says something else of an execution's recordings than the ledger."""
+    said = connection.execute("SELECT leg, state FROM recordings WHERE execution_id = ?", [execution_id]).fetchall()
+    known = Ledger(storage).find(provider, execution_id)
+    return sorted(said) != sorted((key.leg.value, event.life.state.value) for key, event in known.items())
 
 
 def _changes(storage: ArchiveStorage, root: Path, rounds: int, first: float) -> list[Line]:

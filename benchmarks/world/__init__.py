@@ -1,1 +1,1 @@
-"""A made-up past: years of executions and of what an archive learnt of their recordings, at any size, and the same from the same seed."""
+"""A made-up past: years of executions, and what an archive learnt of their recordings; the same seed makes the same past."""

@@ -55,7 +55,7 @@ def events(unit: Unit, made: Sequence[Run]) -> Events:
         "content_type": container.content_type,
     }
     with duckdb.connect(":memory:") as connection:
-        connection.execute("SET threads = 1; SET TimeZone = 'UTC'")
+        connection.execute("SET threads = 1; SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         connection.register("recordings", _recordings(unit, made))
         connection.register("steps", _steps())
         found = connection.sql(_SQL, params=values).to_arrow_table()

@@ -32,6 +32,8 @@ _NEW_FIELDS, _NEW_WORDS = 0.02, 0.03
 """Shares of rows with a field that no column knows, and with a word that was not seen before."""
 _DRIFTING_DAYS = 20
 """One day in so many has whole numbers that are none, as after a change of the provider's API."""
+_DRIFTING_ROWS = 7
+"""And one row in so many of such a day."""
 _LONG_TURNS = 400
 _ORGANIZATION = "68a527ab-adc3-43b0-b6f1-1fc7c8325b2b"
 
@@ -72,8 +74,6 @@ class _Facts(NamedTuple):
 def runs(unit: Unit) -> Iterator[Run]:
     """Yield the executions of a partition, the oldest first; the same unit gives the same ones."""
     rng, write = generator(unit.name), _WRITERS[unit.provider]
-    new_id = seeded_ulid if unit.provider == "kataven" else lambda rng, _moment: _uuid(rng)
-    prefix = "agent_" if unit.provider == "kataven" else ""
     midnight = datetime(unit.day.year, unit.day.month, unit.day.day, tzinfo=UTC)
     is_young, is_drifting = LAST_DAY - unit.day < _YOUNG, unit.day.toordinal() % _DRIFTING_DAYS == 0
     for place, moment in enumerate(sorted(rng.randrange(_DAY_MILLISECONDS) for _ in range(unit.executions))):
@@ -83,7 +83,7 @@ def runs(unit: Unit) -> Iterator[Run]:
         seconds = int(rng.lognormvariate(4.2, 0.8) * 10 + 30) / 10
         ended_at = None if script == RUNNING else created_at + timedelta(seconds=seconds)
         facts = _Facts(
-            prefix + new_id(rng, created_at),
+            f"agent_{seeded_ulid(rng, created_at)}" if unit.provider == "kataven" else _uuid(rng),
             number,
             script,
             _text(created_at),
@@ -92,7 +92,8 @@ def runs(unit: Unit) -> Iterator[Run]:
             rng.random(),
             is_drifting,
         )
-        row = Row(facts.id, created_at, write(facts, rng), created_at + FIRST_READ, NOW)
+        raw = f"{{{','.join([*write(facts, rng), *_new_field(facts, rng)])}}}"
+        row = Row(facts.id, created_at, raw, created_at + FIRST_READ, NOW)
         legs = (Leg.MAIN, Leg.SUPERVISOR) if unit.provider == "feather" and _is_supervised(facts) else (Leg.MAIN,)
         yield Run(row, legs, script, ended_at, seconds if ended_at else None, number)
 
@@ -101,67 +102,62 @@ def _is_supervised(facts: _Facts) -> bool:
     return facts.chance < _SUPERVISED and facts.script not in (RUNNING, ABSENT)
 
 
-def _asteroid(facts: _Facts, rng: Random) -> str:
+def _asteroid(facts: _Facts, rng: Random) -> Iterator[str]:
     stock, key = _stock(), facts.number
     name, workflow, version = stock.agents[key % len(stock.agents)]
-    ended = (
-        f'"terminalAt":"{facts.ended}","duration":{facts.seconds},"executionResult":{{"id":"{_uuid(rng)}","executionId":"{facts.id}",'
-        f'"outcome":"success","reasoning":{_words(facts, rng)},"result":{_pick(stock.results, rng)},"createdAt":"{facts.ended}"}},'
-        f'"recordingUrl":"https://media.example.com/asteroid/{facts.id}/main.mp4",'
-    )
-    number = "3.5" if facts.is_drifting and key % 7 == 0 else str(3 + key % 5)
-    purged = f'"purgedAt":"{facts.ended}",' if facts.script == PURGED else ""
     status = ("completed", "completed", "completed", "failed", "cancelled")[key % 5] if facts.ended else "running"
-    return (
-        f'{{"id":"{facts.id}","agentId":"{workflow}","agentName":"{name}","workflowId":"{workflow}","workflowVersionId":"{version}",'
-        f'"workflowVersion":{number},"workflowName":"{name}","status":"{_word(status, facts)}","createdAt":"{facts.created}",'
-        f'"startedAt":"{facts.created}","organizationId":"{_ORGANIZATION}","profileId":"{_uuid(rng)}",'
-        f'"platformUrl":"https://platform.example.com/executions/{facts.id}",'
-        f'{ended if facts.ended else ""}{purged}"humanLabels":{_pick(stock.labels, rng)},"comments":{_pick(stock.comments, rng)},'
-        f'"executionOptions":{{"sharedStorageKey":"customer-{rng.randrange(1000)}","softTimeoutMins":20}},'
-        f'"inputs":{_pick(stock.inputs, rng)},"metadata":{{"batch":"{facts.created[:10]}-{key % 9}","source":"crm"}},'
-        f'"triggerContext":{_pick(stock.triggers, rng)}{_new_field(facts, rng)},"hasBeenRerun":false}}'
-    )
+    yield f'"id":"{facts.id}","status":"{_word(status, facts)}","organizationId":"{_ORGANIZATION}"'
+    yield f'"agentId":"{workflow}","agentName":"{name}","workflowId":"{workflow}","workflowName":"{name}"'
+    yield f'"workflowVersionId":"{version}","workflowVersion":{_whole(3 + key % 5, facts)}'
+    yield f'"createdAt":"{facts.created}","startedAt":"{facts.created}","profileId":"{_uuid(rng)}","hasBeenRerun":false'
+    yield f'"platformUrl":"https://platform.example.com/executions/{facts.id}"'
+    if facts.ended:
+        result = f'"id":"{_uuid(rng)}","executionId":"{facts.id}","outcome":"success","createdAt":"{facts.ended}"'
+        yield f'"terminalAt":"{facts.ended}","duration":{facts.seconds}'
+        yield f'"executionResult":{{{result},"reasoning":{_words(facts, rng)},"result":{_pick(stock.results, rng)}}}'
+        yield f'"recordingUrl":"https://media.example.com/asteroid/{facts.id}/main.mp4"'
+    if facts.script == PURGED:
+        yield f'"purgedAt":"{facts.ended}"'
+    yield f'"humanLabels":{_pick(stock.labels, rng)},"comments":{_pick(stock.comments, rng)}'
+    yield f'"executionOptions":{{"sharedStorageKey":"customer-{rng.randrange(1000)}","softTimeoutMins":20}}'
+    yield f'"inputs":{_pick(stock.inputs, rng)},"triggerContext":{_pick(stock.triggers, rng)}'
+    yield f'"metadata":{{"batch":"{facts.created[:10]}-{key % 9}","source":"crm"}}'
 
 
-def _feather(facts: _Facts, rng: Random) -> str:
+def _feather(facts: _Facts, rng: Random) -> Iterator[str]:
     stock, key = _stock(), facts.number
     name, agent, version = stock.agents[key % len(stock.agents)]
     first, last = fiction.FIRST_NAMES[key % len(fiction.FIRST_NAMES)], fiction.LAST_NAMES[key % len(fiction.LAST_NAMES)]
-    number = fiction.phone_number(rng)
-    reason = "WARM_TRANSFER" if _is_supervised(facts) else "NO_ANSWER" if facts.script == ABSENT else "ENDED"
-    ended = (
-        f'"callEndedReason":"{reason}","callEndedBy":"AGENT","callEndedAt":"{facts.ended}","callDuration":{facts.seconds},'
-        f'"recordingUrl":"https://media.example.com/feather/{facts.id}/main.mp3","transcript":{_words(facts, rng)},'
-        f'"summary":{_pick(stock.outcomes, rng)},"structuredPostCallAnalysis":{{"sentiment":"neutral","score":{rng.randrange(1000) / 1000}'
-        f',"topics":["scheduling","price"],"followUp":{{"needed":false,"at":null}}}},'
-    )
-    tries = "1.5" if facts.is_drifting and key % 7 == 0 else str(1 + key % 4)
-    return (
-        f'{{"id":"{facts.id}","organizationId":"{_ORGANIZATION}","createdAt":"{facts.created}","updatedAt":"{facts.ended or facts.created}",'
-        f'"agentId":"{agent}","agentDetails":{{"name":"{name}","language":"en-US","voice":{{"id":"riley","speed":1.05}}}},'
-        f'"agentVersionId":"{version}","agentVersionDetails":{{"version":4,"model":"voice-2"}},"mode":"AUDIO","outbound":true,'
-        f'"fromPhoneNumber":"+15125550129","toPhoneNumber":"{number}",'
-        f'"customer":{{"phoneNumber":"{number}","firstName":"{first}","lastName":"{last}"}},"leadId":"{_uuid(rng)}",'
-        f'"callStartedAt":"{facts.created}",{ended if facts.ended else ""}"variables":{{"firstName":"{first}","attempt":{tries}}},'
-        f'"status":"{_word("COMPLETED" if facts.ended else "IN_PROGRESS", facts)}","leadState":{{"state":"CONTACTED","tries":{tries}}}'
-        f'{_new_field(facts, rng)},"workflowId":{"null" if key % 2 else json.dumps(agent)}}}'
-    )
+    number, tries = fiction.phone_number(rng), _whole(1 + key % 4, facts)
+    yield f'"id":"{facts.id}","organizationId":"{_ORGANIZATION}","createdAt":"{facts.created}"'
+    yield f'"updatedAt":"{facts.ended or facts.created}","callStartedAt":"{facts.created}"'
+    yield f'"agentId":"{agent}","agentDetails":{{"name":"{name}","language":"en-US","voice":{{"id":"riley","speed":1.05}}}}'
+    yield f'"agentVersionId":"{version}","agentVersionDetails":{{"version":4,"model":"voice-2"}}'
+    yield f'"mode":"AUDIO","outbound":true,"fromPhoneNumber":"+15125550129","toPhoneNumber":"{number}"'
+    yield f'"customer":{{"phoneNumber":"{number}","firstName":"{first}","lastName":"{last}"}}'
+    yield f'"leadId":"{_uuid(rng)}","leadState":{{"state":"CONTACTED","tries":{tries}}}'
+    yield f'"status":"{_word("COMPLETED" if facts.ended else "IN_PROGRESS", facts)}"'
+    if facts.ended:
+        reason = "WARM_TRANSFER" if _is_supervised(facts) else "NO_ANSWER" if facts.script == ABSENT else "ENDED"
+        yield f'"callEndedReason":"{reason}","callEndedBy":"AGENT","callEndedAt":"{facts.ended}","callDuration":{facts.seconds}'
+        yield f'"recordingUrl":"https://media.example.com/feather/{facts.id}/main.mp3"'
+        yield f'"transcript":{_words(facts, rng)},"summary":{_pick(stock.outcomes, rng)}'
+        analysis = f'"sentiment":"neutral","score":{rng.randrange(1000) / 1000},"topics":["scheduling","price"]'
+        yield f'"structuredPostCallAnalysis":{{{analysis},"followUp":{{"needed":false,"at":null}}}}'
+    yield f'"variables":{{"firstName":"{first}","attempt":{tries}}},"workflowId":{"null" if key % 2 else _json(agent)}'
 
 
-def _kataven(facts: _Facts, rng: Random) -> str:
+def _kataven(facts: _Facts, rng: Random) -> Iterator[str]:
     stock, key = _stock(), facts.number
-    attempt = '"first"' if facts.is_drifting and key % 7 == 0 else str(1 + key % 3)
-    return (
-        f'{{"session_id":"{facts.id}","started_at":"{facts.created}","ended_at":"{facts.ended}","status":"{_word("ended", facts)}",'
-        f'"duration_seconds":{facts.seconds},"campaign_id":"cmp_{fiction.CAMPAIGNS[key % len(fiction.CAMPAIGNS)]}",'
-        f'"phone_number":"{fiction.phone_number(rng)}","direction":"{"inbound" if key % 5 == 0 else "outbound"}","agent":"riley",'
-        f'"contact":"{_uuid(rng)}","attempt":{attempt},"cost":{rng.randrange(20_000) / 10_000},"notes":{_words(facts, rng)},'
-        f'"app":{_pick(stock.inputs, rng)}{_new_field(facts, rng)}}}'
-    )
+    yield f'"session_id":"{facts.id}","started_at":"{facts.created}","ended_at":"{facts.ended}"'
+    yield f'"status":"{_word("ended", facts)}"'
+    yield f'"duration_seconds":{facts.seconds},"campaign_id":"cmp_{fiction.CAMPAIGNS[key % len(fiction.CAMPAIGNS)]}"'
+    yield f'"phone_number":"{fiction.phone_number(rng)}","direction":"{"inbound" if key % 5 == 0 else "outbound"}"'
+    yield f'"agent":"riley","contact":"{_uuid(rng)}","attempt":{_whole(1 + key % 3, facts)}'
+    yield f'"cost":{rng.randrange(20_000) / 10_000},"notes":{_words(facts, rng)},"app":{_pick(stock.inputs, rng)}'
 
 
-_WRITERS: dict[str, Callable[[_Facts, Random], str]] = {"asteroid": _asteroid, "feather": _feather, "kataven": _kataven}
+_WRITERS: dict[str, Callable[[_Facts, Random], Iterator[str]]] = {"asteroid": _asteroid, "feather": _feather, "kataven": _kataven}
 
 
 class _Stock(NamedTuple):
@@ -220,9 +216,14 @@ def _word(usual: str, facts: _Facts) -> str:
     return "wrapped_up" if facts.ended and facts.chance > 1 - _NEW_WORDS else usual
 
 
-def _new_field(facts: _Facts, rng: Random) -> str:
-    is_new = facts.chance > 1 - _NEW_FIELDS
-    return f',"reviewState":{{"state":"open","score":{rng.randrange(100) / 10},"by":null}}' if is_new else ""
+def _whole(number: int, facts: _Facts) -> str:
+    """Return a whole number; on some days not all are."""
+    return f"{number}.5" if facts.is_drifting and facts.number % _DRIFTING_ROWS == 0 else str(number)
+
+
+def _new_field(facts: _Facts, rng: Random) -> Iterator[str]:
+    if facts.chance > 1 - _NEW_FIELDS:
+        yield f'"reviewState":{{"state":"open","score":{rng.randrange(100) / 10},"by":null}}'
 
 
 def _pick(stock: Sequence[str], rng: Random) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -66,11 +66,6 @@ class Script:
         """The state at its end."""
         return list(_lives(self))[-1][2].state
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the archive still waits for something."""
-        return self.name.startswith("open")
-
 
 _WAIT, _GOT = Outcome.NOT_READY, Outcome.ARCHIVED
 SCRIPTS = (
@@ -116,9 +111,8 @@ def steps() -> pa.Table:
     rows = [row for number, script in enumerate(SCRIPTS) for row in _rows(number, script)]
     whole = ("script", "seq", "at", "next_attempt_at", "trying_since", "eligible_since", "http_status")
     counts = ("attempts", "attempts_before", "suspects", "absences", "epoch")
-    kinds: Mapping[str, pa.DataType] = dict.fromkeys((*whole, *counts), pa.int64()) | dict.fromkeys(
-        ("has_copy", "knows_end", "is_due"), pa.bool_()
-    )
+    kinds: dict[str, pa.DataType] = {name: pa.int64() for name in (*whole, *counts)}
+    kinds |= {name: pa.bool_() for name in ("has_copy", "knows_end", "is_due")}
     return pa.table({name: pa.array([row[name] for row in rows], kinds.get(name, pa.string())) for name in rows[0]})
 
 
