@@ -51,10 +51,8 @@ def moment_of(value: object) -> datetime | None:
 
 
 def _moment_of_text(text: str) -> datetime | None:
-    if _EPOCH_TEXT.fullmatch(text):
-        return moment_of_epoch(float(text))
     if not _ISO_START.match(text):
-        return None
+        return moment_of_epoch(float(text)) if _EPOCH_TEXT.fullmatch(text) else None
     try:
         return _in_utc(datetime.fromisoformat(text))
     except ValueError:
@@ -62,6 +60,8 @@ def _moment_of_text(text: str) -> datetime | None:
 
 
 def _in_utc(moment: datetime) -> datetime | None:
+    if moment.tzinfo is UTC:
+        return moment
     if moment.tzinfo is None:
         return moment.replace(tzinfo=UTC)
     try:
