@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, cast
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,8 +31,7 @@ _ID_SHOWN = 80
 _LEGS = {leg.value: leg for leg in Leg}
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedRecording:
+class ExpectedRecording(msgspec.Struct, frozen=True, gc=False):
     """A recording that an execution should have.
 
     Attributes:

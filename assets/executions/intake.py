@@ -36,7 +36,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _LENIENT = JSONDecoder(strict=False)
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One execution as the lake keeps it before it is typed.
 
     Attributes:
@@ -54,7 +54,7 @@ class Row(NamedTuple):
     last_seen_at: datetime
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """A row of a partition that is being written; entries sort as the partition does.
 
     Attributes:

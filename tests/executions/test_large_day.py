@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from assets.executions import lake, sorting
 from assets.executions.intake import Row
@@ -53,8 +54,9 @@ def rows_of(read: dict[int, tuple[str, int]], hour: int) -> list[Row]:
     """Return the rows of one read; an id may come at another time of the day than before."""
     seen = NOON + timedelta(hours=hour)
     return [
-        row(seen, execution_id=f"e{number}", status=word, count=1.5 if minute == 3 else minute)._replace(
-            created_at=NOON + timedelta(minutes=minute)
+        replace(
+            row(seen, execution_id=f"e{number}", status=word, count=1.5 if minute == 3 else minute),
+            created_at=NOON + timedelta(minutes=minute),
         )
         for number, (word, minute) in read.items()
     ]
