@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import msgspec
 import pyarrow as pa
@@ -136,7 +136,7 @@ class Decoder:
     def _own_columns(self, block: _Block) -> dict[str, pa.Array]:
         columns = {entry.column: _json_column(entry, block) for entry in self._json}
         absent = (entry for entry in self._typed if entry.name not in block.present)
-        columns |= {entry.column: pa.array([None] * len(block.rows), entry.type) for entry in absent}
+        columns |= {entry.column: _nulls(len(block.rows), entry.type) for entry in absent}
         typed = [entry for entry in self._typed if entry.name in block.present]
         return columns | self._steady_columns(typed, block) | self._drifting_columns(typed, block)
 
@@ -218,6 +218,10 @@ def moments_of(column: pa.ChunkedArray) -> list[datetime | None]:
 
 def _objects(values: Sequence[object]) -> pa.Array:
     return pa.array([_ENCODER.encode(value).decode() if value else None for value in values], pa.string())
+
+
+def _nulls(count: int, kind: pa.DataType) -> pa.Array:
+    return pa.nulls(count, cast("Any", kind))  # pyarrow's stubs know a few types only
 
 
 def _json_column(entry: Field, block: _Block) -> pa.Array:

@@ -106,7 +106,7 @@ def is_plain(raw: bytes) -> bool:
 
     With white space between its fields it is something else: then :func:`strict` decides.
     """
-    if b"\\u" in raw and _SURROGATE.search(raw):
+    if b"\\" in raw and _SURROGATE.search(raw):
         return False
     try:
         raw.decode()
