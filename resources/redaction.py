@@ -41,7 +41,11 @@ _BEGINS = r"(?:[?&;#]|(?<!\\)\\++u(?:0026|003f)|%(?:25)*+(?:26|3f|23))(?:amp;)?"
 _EQUALS = r"(?:=|\\++u003d|%(?:25)*+3d)"
 _SIGNED = r"x-(?:amz|goog)-[a-z-]{1,40}|awsaccesskeyid|googleaccessid|key-pair-id"
 _NAMED = r"signature|policy|sig|[a-z_-]{0,40}token|api[_-]?key|jwt|access[_-]?key|secret"
-_WORDS = ("x-amz-", "x-goog-", "access", "key", "sig", "policy", "token", "jwt", "secret")  # of _SIGNED and _NAMED
+# Of their names, the end with the equals sign, or what no name of that kind is without.
+_ENDINGS = (
+    "sig=", "signature=", "token=", "policy=", "key=", "jwt=", "secret=", "sv=", "se=", "auth=", "expires=",
+    "x-amz-", "x-goog-", "accesskeyid", "accessid", "key-pair-id",
+)  # fmt: skip
 _CREDENTIAL = re.compile(rf"(?i){_BEGINS}(?:{_SIGNED}|{_NAMED}|sv|se|auth|expires){_EQUALS}")
 # The last net, for what does not look like a URL as a whole: a query that was cut off, an address without a scheme. Names that
 # nothing else bears are enough; the others must stand where a parameter begins.
@@ -210,8 +214,8 @@ def _text_of(string: bytes) -> str | None:
 
 def _redacted_value(text: str, *, is_link: bool) -> str:
     plain = "%" not in text and "\\" not in text
-    if plain and not is_link and "=" not in text:
-        return _without_user(text)  # a credential has an equals sign, or an encoded one (_EQUALS)
+    if plain and not is_link and not _may_have_credential(text):
+        return _without_user(text)
     has_credential = True
     address = _ONE_URL.match(text)
     if address is not None and len(text) > address.end():
@@ -223,16 +227,17 @@ def _redacted_value(text: str, *, is_link: bool) -> str:
                 return _without_user(address.group())
     if has_credential or not plain:  # else each query in the text is a part of the one that was looked at
         text = _URL.sub(_without_credential, text)
-    text = _without_user(text)
-    return _PARAMETER.sub(_without_value, text) if _may_have_parameter(text) else text
+    return _PARAMETER.sub(_without_value, _without_user(text))
 
 
-def _may_have_parameter(text: str) -> bool:
-    """Tell cheaply that no parameter of a credential can be there: each of their names holds one of the words."""
+def _may_have_credential(text: str) -> bool:
+    """Tell cheaply that neither _CREDENTIAL nor _PARAMETER can match in a text without percent signs and backslashes."""
+    if "=" not in text:
+        return False
     if not text.isascii():  # a regular expression that ignores case takes some other letters for ASCII ones
         return True
     lower = text.lower()
-    return any(word in lower for word in _WORDS)
+    return any(map(lower.__contains__, _ENDINGS))
 
 
 def _without_value(match: re.Match[str]) -> str:

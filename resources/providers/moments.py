@@ -43,11 +43,11 @@ def moment_of(value: object) -> datetime | None:
     Takes ISO 8601 text with or without a zone (without one it is UTC), epoch seconds or milliseconds as a number or as text,
     and datetimes.
     """
+    if isinstance(value, str):
+        return _moment_of_text(value.strip())
     if isinstance(value, datetime):
         return _in_utc(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return moment_of_epoch(value)
-    return _moment_of_text(value.strip()) if isinstance(value, str) else None
+    return moment_of_epoch(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _moment_of_text(text: str) -> datetime | None:
