@@ -1,7 +1,7 @@
 """The id index of one provider: on which days an execution is, without a look at the days.
 
 Segments are immutable, sorted Parquet files of pairs (``execution_id``, ``date``). News go into a small one of their own;
-when there are :data:`_FAN` of one size they are merged into one, as in a log-structured merge tree. So a pair is written again a few
+when :data:`_FAN` have one size they are merged into one, as in a log-structured merge tree. So a pair is written again a few
 times in its life, there are few segments however many pairs, and a look-up reads their footers and one row group of each.
 
 Nothing is changed in place and nothing is deleted here: who holds the former segments goes on reading them.
