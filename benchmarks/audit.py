@@ -102,7 +102,7 @@ def _in_manifests(root: Path) -> Iterator[str]:
             listed.add(path)
             if not (root / path).is_file() or _sha256(root / path) != digest:
                 yield f"{path}: is not what {manifest.relative_to(root)} says"
-    for folder in (names.RECORDINGS, names.EVENTS):
+    for folder in (names.RECORDINGS, names.TAIL, names.EVENTS):
         there = {path.relative_to(root).as_posix() for path in (root / folder).rglob("*") if path.is_file()}
         yield from (f"{path}: no manifest names it" for path in sorted(there - listed))
 

@@ -19,7 +19,7 @@ from assets.recordings.archiving import RunMemory, archive_day
 from assets.recordings.discovery import discover
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
-from assets.recordings.queue import DayRange, fair_choice, open_days, queue_of, ranges_of
+from assets.recordings.queue import QUEUE_COLUMNS, DayRange, fair_choice, open_days, queue_of, ranges_of, unfinished_days
 from resources.archive import Archive, provider_spec
 from resources.providers.protocol import Runtime
 from resources.providers.registry import PROVIDERS
@@ -114,9 +114,11 @@ class Rounds:
     def _tick(self, name: str, now: datetime) -> None:
         """Read the open days of a provider; archive what is due in those that could be read to their end."""
         storage, settings = self.archive.storage, self.archive.settings
-        known = self._ledger.read_open(name).values()
+        known = self._ledger.open_table(name, QUEUE_COLUMNS)
         reads = last_reads(storage, name)
-        for span in ranges_of(open_days(known, reads, now, first=self.first, reread_days=settings.archive_reread_days)):
+        for span in ranges_of(
+            open_days(unfinished_days(known), reads, now, first=self.first, reread_days=settings.archive_reread_days)
+        ):
             if self._read(name, span.days):
                 self._archive(name, span)
 
@@ -135,7 +137,7 @@ class Rounds:
         return report.error is None
 
     def _retry(self, name: str) -> None:
-        queue = queue_of(self._ledger.read_open(name).values(), self.clock.now())
+        queue = queue_of(self._ledger.open_table(name, QUEUE_COLUMNS), self.clock.now())
         chosen = fair_choice(ranges_of(queue.due), queue.due, self.archive.settings.archive_sensor_max_runs)
         for span in chosen:
             self._archive(name, span)
@@ -152,7 +154,7 @@ class Rounds:
         now = self.clock.now()
         moments = [self._next_tick or now]
         for name in PROVIDERS:
-            queue = queue_of(self._ledger.read_open(name).values(), now)
+            queue = queue_of(self._ledger.open_table(name, QUEUE_COLUMNS), now)
             moments += [queue.next_at] if queue.next_at else []
         pause = (min(moments) - now).total_seconds()
         self.clock.sleep(max(pause, self.archive.settings.archive_sensor_interval_seconds))

@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.executions.reads import last_reads
 from assets.recordings.ledger import Ledger
-from assets.recordings.queue import open_days, ranges_of
+from assets.recordings.queue import QUEUE_COLUMNS, open_days, ranges_of, unfinished_days
 from assets.shell import clear_failures
 from pipelines.in_flight import UNFINISHED, days_in_flight, end_dead_runs, request
 from pipelines.jobs import archive_job_name, fixity_job_name
@@ -50,7 +50,7 @@ def _build(spec: ProviderSpec, running: dg.DefaultScheduleStatus, settings: Sett
             if not is_on(spec, chosen):
                 return dg.SkipReason(f"{spec.name} is off: {spec.key_setting} is not set")
             days = open_days(
-                Ledger(opened.storage).read_open(spec.name).values(),
+                unfinished_days(Ledger(opened.storage).open_table(spec.name, QUEUE_COLUMNS)),
                 last_reads(opened.storage, spec.name),
                 tick,
                 first=date.fromisoformat(chosen.archive_start_date),

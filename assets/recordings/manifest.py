@@ -13,7 +13,7 @@ from datetime import date
 
 from assets.recordings import names
 from assets.recordings.events import Event
-from assets.recordings.ledger import Ledger
+from assets.recordings.ledger import Ledger, places
 from assets.recordings.ledger.chain import read_event_file
 from resources.errors import NotStoredError
 from resources.failpoints import Failpoint, reached
@@ -32,18 +32,44 @@ def recording_sums(events: Iterable[Event], provider: str, day: date) -> dict[st
     return sums
 
 
-def event_sums(ledger: Ledger, provider: str, day: date, known: Mapping[str, str]) -> dict[str, str]:
-    """Return path to SHA-256 of the event files: ``known`` as it is, and those that came since and are what a writer wrote.
+def event_sums(
+    ledger: Ledger, provider: str, day: date, known: Mapping[str, str], leaving: Collection[str] = ()
+) -> dict[str, str]:
+    """Return path to SHA-256 of the files of events: ``known`` as it is, and those that came since and are what a writer wrote.
 
-    A file that no writer of ours can have written as it is (see :mod:`assets.recordings.ledger.chain`) is never taken in.
+    A file that no writer of ours can have written as it is (see :mod:`assets.recordings.ledger.chain`) is never taken in. Once a
+    file of compacted events stands for others, their lines go when they do: then its own line is there.
+
+    Args:
+        ledger: of the archive.
+        provider: whose.
+        day: which partition.
+        known: the lines of files of events in the stored manifest.
+        leaving: files that are about to be removed, because others stand for them.
     """
     sums = dict(known)
-    for path in ledger.event_files(provider, day):
+    listed = ledger.event_files(provider, day)
+    for path in listed:
         if path not in sums:
             file = read_event_file(path, ledger.storage.read(path))
             if file.is_own:
                 sums[path] = file.sha256
+    part = ledger.partitions(provider).get(day)
+    if part is None or part.history is None:
+        return sums
+    gone = {path for path in sums if path not in listed and path != part.history} | set(leaving)
+    if part.history in sums and not gone & sums.keys():
+        return sums
+    history = ledger.read_history(part.history)
+    if history.is_own and sums.setdefault(history.path, history.sha256) == history.sha256:
+        stands_for = history.said.keys() | {path for path in sums if is_replaced_by(history.path, path)}
+        sums = {path: digest for path, digest in sums.items() if path not in gone or path not in stands_for}
     return sums
+
+
+def is_replaced_by(current: str, path: str) -> bool:
+    """Return whether a file of compacted events was made before the ``current`` one, which took its rows over."""
+    return places.is_history(path) and places.generation_of_history(path) < places.generation_of_history(current)
 
 
 def to_bytes(sums: Mapping[str, str]) -> bytes:
@@ -77,22 +103,24 @@ def read_losses(ledger: Ledger, partition: str) -> dict[str, str]:
 
 def accept_losses(ledger: Ledger, gone: Mapping[str, str]) -> None:
     """Write down, beside the manifests, which event files (path to SHA-256) are gone for good, with what is written there."""
-    partitions = {path.removeprefix(f"{names.EVENTS}/").rpartition("/")[0] for path in gone}
-    for partition in sorted(partitions):
-        ours = {path: sha for path, sha in gone.items() if path.startswith(f"{names.EVENTS}/{partition}/")}
+    for partition in sorted({places.partition_of(path) for path in gone}):
+        ours = {path: sha for path, sha in gone.items() if places.partition_of(path) == partition}
         known = read_losses(ledger, partition)
         ledger.storage.write(f"{names.MANIFESTS}/{partition}/{names.LOSSES_NAME}", to_bytes(ours | known))
 
 
 def is_event_file(path: str) -> bool:
     """Return whether a line of a manifest is about an event file."""
-    return path.startswith(f"{names.EVENTS}/")
+    return path.startswith((f"{names.EVENTS}/", f"{names.TAIL}/"))
 
 
-def publish_manifest(ledger: Ledger, provider: str, day: date, *, forget: Collection[str] = ()) -> int:
+def publish_manifest(
+    ledger: Ledger, provider: str, day: date, *, forget: Collection[str] = (), leaving: Collection[str] = ()
+) -> int:
     """Write the manifest of what the ledger says is archived, and return how many recordings it covers.
 
-    The lines of event files stay, but for those to ``forget``, whose loss was accepted.
+    The lines of event files stay, but for those to ``forget``, whose loss was accepted, and of those that compacted events stand
+    for and that are gone or ``leaving``.
 
     Another run may append at the same time, and write a manifest that knows more than ours: so look again after writing, until
     what was written is what the ledger says.
@@ -103,7 +131,7 @@ def publish_manifest(ledger: Ledger, provider: str, day: date, *, forget: Collec
         stored = read_manifest(ledger, provider, day)
         recordings = recording_sums(ledger.read_day(provider, day).values(), provider, day)
         kept = {path: sha for path, sha in (stored or {}).items() if is_event_file(path) and path not in forget}
-        events = event_sums(ledger, provider, day, kept)
+        events = event_sums(ledger, provider, day, kept, leaving)
         sums = recordings | events
         if sums in (stored or {}, written):
             break

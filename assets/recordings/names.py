@@ -14,8 +14,14 @@ MANIFESTS = "manifests"
 MANIFEST_NAME = "manifest-sha256.txt"
 LOSSES_NAME = "lost-events-sha256.txt"
 """Beside a manifest: its lines of event files whose loss was accepted (``recording-archive rebuild --accept-losses``)."""
+TAIL = "lake/recording_tail"
+"""The event files as runs append them, of all days in one folder: a listing of it costs what is new, not what is old."""
 EVENTS = "lake/recording_events"
+"""The event files, compacted: one for each day."""
 STATES = "lake/recordings"
+"""The compacted state: the winning event of each recording, one file for each day."""
+LEDGER = "lake/ledger"
+"""What a fold publishes beside the states: snapshots, the open recordings, the index of ids."""
 AUDITS = "lake/audits"
 SIDECAR_SUFFIX = ".json"
 
@@ -82,8 +88,13 @@ def manifest_path(provider: str, day: date) -> str:
     return f"{MANIFESTS}/{partition(provider, day)}/{MANIFEST_NAME}"
 
 
+def tail_folder(provider: str) -> str:
+    """Return the folder of a provider's event files as runs append them."""
+    return f"{TAIL}/provider={provider}"
+
+
 def events_folder(provider: str, day: date) -> str:
-    """Return the folder of a partition's event files."""
+    """Return the folder of a partition's compacted events."""
     return f"{EVENTS}/{partition(provider, day)}"
 
 

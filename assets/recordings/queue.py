@@ -5,13 +5,15 @@ Only the ledger is asked, never a provider.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import cast
 
-from assets.recordings.events import Event
-from assets.recordings.lifecycle import State, is_due
+import pyarrow as pa
+
+from assets.recordings.lifecycle import State
+from resources.arrow import compute as pc
 
 _ONE_DAY = timedelta(days=1)
 _OLD_DAY_PAUSE = timedelta(hours=23)
@@ -53,21 +55,33 @@ class Queue:
     blocked: int
 
 
-def queue_of(events: Iterable[Event], now: datetime) -> Queue:
-    """Sort the open recordings of one provider by what they wait for."""
-    due: Counter[date] = Counter()
-    times: list[datetime] = []
-    running = blocked = 0
-    for event in events:
-        life = event.life
-        blocked += life.state is State.BLOCKED
-        if is_due(life, now):
-            due[event.day] += 1
-        elif life.next_attempt_at is not None:
-            times.append(life.next_attempt_at)
-        else:
-            running += 1
-    return Queue(dict(due), len(times), min(times, default=None), running, blocked)
+QUEUE_COLUMNS = ("date", "state", "next_attempt_at")
+"""What a queue is made of, of the columns of the open recordings."""
+
+
+def queue_of(opened: pa.Table, now: datetime) -> Queue:
+    """Sort the open recordings of one provider by what they wait for.
+
+    Args:
+        opened: one row for each, :data:`QUEUE_COLUMNS` among its columns.
+        now: UTC.
+    """
+    moments = opened["next_attempt_at"]
+    is_due = pc.fill_null(pc.less_equal(moments, pa.scalar(now, moments.type)), pa.scalar(value=False))
+    counts = pc.value_counts(opened["date"].filter(is_due))
+    waiting = moments.filter(pc.invert(is_due)).drop_null()
+    return Queue(
+        due={each["values"]: each["counts"] for each in counts.to_pylist()},
+        waiting=len(waiting),
+        next_at=pc.min(waiting).as_py(),
+        running=moments.null_count,
+        blocked=int(pc.sum(pc.equal(opened["state"], State.BLOCKED.value)).as_py() or 0),
+    )
+
+
+def unfinished_days(opened: pa.Table) -> set[date]:
+    """Return the days with executions that have not ended, by the open recordings: those have no time of their own."""
+    return set(cast("list[date]", opened["date"].filter(pc.is_null(opened["next_attempt_at"])).unique().to_pylist()))
 
 
 def ranges_of(days: Iterable[date]) -> list[DayRange]:
@@ -81,24 +95,30 @@ def ranges_of(days: Iterable[date]) -> list[DayRange]:
     return ranges
 
 
-def fair_choice(due: Sequence[DayRange], counts: dict[date, int], limit: int) -> list[DayRange]:
-    """Choose at most ``limit`` ranges, in turn the newest and the one with most to do, so that neither starves."""
+def fair_choice(due: Sequence[DayRange], counts: Mapping[date, int], limit: int) -> list[DayRange]:
+    """Choose at most ``limit`` ranges: in turn the newest, the one with most to do and the oldest, so that none starves."""
 
     def most_to_do(span: DayRange) -> int:
         return sum(counts.get(day, 0) for day in span.days)
 
+    def newest(span: DayRange) -> int:
+        return span.last.toordinal()
+
+    def oldest(span: DayRange) -> int:
+        return -span.first.toordinal()
+
+    turns = (newest, most_to_do, oldest)
     left = list(due)
     chosen: list[DayRange] = []
     while left and len(chosen) < limit:
-        by_age = len(chosen) % 2 == 0
-        pick = max(left, key=lambda span: span.last) if by_age else max(left, key=most_to_do)
+        pick = max(left, key=turns[len(chosen) % len(turns)])
         left.remove(pick)
         chosen.append(pick)
     return chosen
 
 
 def open_days(
-    events: Iterable[Event], reads: Mapping[date, datetime], now: datetime, *, first: date, reread_days: int
+    unfinished: Collection[date], reads: Mapping[date, datetime], now: datetime, *, first: date, reread_days: int
 ) -> list[date]:
     """Return the partitions from ``first`` to today that should be read again, ascending.
 
@@ -106,13 +126,12 @@ def open_days(
     after that time, however long nobody was there to do it; and, once a day, while it has an execution that has not ended.
 
     Args:
-        events: the provider's open recordings.
+        unfinished: days with executions that have not ended, see :func:`unfinished_days`.
         reads: when each day was last read to its end, UTC.
         now: UTC.
         first: the first day of the archive.
         reread_days: the age at which a day counts as complete.
     """
-    unfinished = {event.day for event in events if event.life.next_attempt_at is None}
     today = now.astimezone(UTC).date()
     days = (first + timedelta(days=offset) for offset in range((today - first).days + 1))
     return [day for day in days if _is_open(day, reads.get(day), now, reread_days, unfinished=day in unfinished)]

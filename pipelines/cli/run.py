@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from assets.executions.reads import last_reads
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import NOT_ATTEMPTS, Outcome
-from assets.recordings.queue import DayRange, open_days, ranges_of
+from assets.recordings.queue import QUEUE_COLUMNS, DayRange, open_days, ranges_of, unfinished_days
 from pipelines.assembly import build_definitions
 from pipelines.cli.output import (
     EXIT_FAILED,
@@ -148,10 +148,10 @@ def _spans(archive: Archive, provider: str, day: date | None, first: date | None
     settings = archive.settings
     start, today = date.fromisoformat(settings.archive_start_date), archive.runtime.now().date()
     if day is None and first is None and last is None:
-        events = Ledger(archive.storage).read_open(provider).values()
+        unfinished = unfinished_days(Ledger(archive.storage).open_table(provider, QUEUE_COLUMNS))
         reads = last_reads(archive.storage, provider)
         now = archive.runtime.now()
-        days = open_days(events, reads, now, first=start, reread_days=settings.archive_reread_days)
+        days = open_days(unfinished, reads, now, first=start, reread_days=settings.archive_reread_days)
         return ranges_of(days)
     low, high = (day, day) if day is not None else (first or start, last or today)
     if low > high:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import click
 
 from assets.recordings.audit.mending import LOST
 from assets.recordings.ledger import Ledger
-from assets.recordings.queue import queue_of
+from assets.recordings.queue import QUEUE_COLUMNS, queue_of
 from pipelines.cli.output import EXIT_NEEDS_A_PERSON, STATES, megabytes, print_json, print_table, require_archive
 from resources.archive import Archive, is_on, open_archive
 from resources.providers.registry import PROVIDERS
@@ -50,16 +49,14 @@ def status(as_json: bool) -> None:
 
 def _lane(archive: Archive, provider: str) -> dict[str, Any]:
     ledger = Ledger(archive.storage)
-    rows = ledger.state_table(provider).select(["state", "bytes", "flaw"]).to_pylist()
-    counted = Counter(row["state"] for row in rows)
-    flaws = Counter(row["flaw"] for row in rows if row["flaw"] is not None)
-    queue = queue_of(ledger.read_open(provider).values(), archive.runtime.now())
+    standing = ledger.standing(provider)
+    queue = queue_of(ledger.open_table(provider, QUEUE_COLUMNS), archive.runtime.now())
     return {
         "on": is_on(PROVIDERS[provider], archive.settings),
-        "states": {state: counted[state] for state in STATES},
-        "bytes": sum(row["bytes"] for row in rows if row["state"] == "archived"),
-        "flaws": dict(flaws),
-        "lost": sum(count for flaw, count in flaws.items() if flaw in LOST),
+        "states": {state: standing.states.get(state, 0) for state in STATES},
+        "bytes": standing.bytes,
+        "flaws": standing.flaws,
+        "lost": sum(count for flaw, count in standing.flaws.items() if flaw in LOST),
         "due": sum(queue.due.values()),
         "next_attempt_at": queue.next_at,
         "waiting_for_their_execution": queue.running,

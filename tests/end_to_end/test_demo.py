@@ -55,7 +55,7 @@ def test_the_manifests_pass_sha256sum(demo: Demo) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         checked += done.stdout
-    folders = [demo.root / "recordings", demo.root / "lake" / "recording_events"]
+    folders = [demo.root / "recordings", demo.root / "lake" / "recording_tail"]
     files = [path.relative_to(demo.root).as_posix() for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert sorted(checked.splitlines()) == sorted(f"{name}: OK" for name in files)
 

@@ -68,7 +68,7 @@ def test_with_the_events_lost_as_well_what_is_archived_stays_archived(copied: tu
 
     before, known = archived(), len(tables(root)["recordings"])
     assert before
-    for tree in ("lake/recording_events", "lake/recordings", "manifests"):
+    for tree in ("lake/recording_tail", "lake/recordings", "lake/ledger", "manifests"):
         shutil.rmtree(root / tree)
     (root / "archive.duckdb").unlink()
     ended = operator.run("rebuild")

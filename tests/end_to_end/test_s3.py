@@ -104,7 +104,7 @@ def test_a_day_of_each_provider(seaweed: Seaweed, tmp_path: Path) -> None:
         assert {row["provider"] for row in truth} == {"asteroid", "feather", "kataven"}
         assert_archived(bucket, truth)
         folders = {key.rpartition("/")[0].rpartition("/")[0] for key in bucket.objects("lake/")}
-        for kind in ("executions", "recording_events"):
+        for kind in ("executions", "recordings"):
             assert {f"lake/{kind}/provider={name}" for name in ("asteroid", "feather", "kataven")} <= folders
         pointer = json.loads(bucket.read("catalog/current.json"))
         catalog = tmp_path / "fetched.duckdb"

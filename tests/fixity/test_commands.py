@@ -75,7 +75,7 @@ def place(operator: Operator, name: str) -> Path:
 
 def edit_one_event(operator: Operator) -> tuple[Path, str]:
     """Change one cell of one event, as somebody would who wants a recording to look archived at another try."""
-    path = max((operator.folder / "archive" / names.EVENTS / f"provider={PROVIDER}/date={days_of(DAYS)[3]}").iterdir())
+    path = max((operator.folder / "archive" / names.TAIL / f"provider={PROVIDER}").glob(f"{days_of(DAYS)[3]}_*"))
     table = pq.read_table(path)
     attempts = table["attempts"].to_pylist()
     attempts[0] += 1
@@ -163,7 +163,7 @@ def test_a_rebuild_killed_again_and_again_ends_as_one_that_was_not(operator: Ope
     root = operator.folder / "archive"
     ledger = Ledger(open_storage(str(root)))
     wanted = {key: event.copy for day in days_of(DAYS) for key, event in ledger.read_day(PROVIDER, day).items()}
-    for tree in (names.EVENTS, names.STATES, names.MANIFESTS):
+    for tree in (names.TAIL, names.STATES, names.LEDGER, names.MANIFESTS):
         shutil.rmtree(root / tree)
     (root / "archive.duckdb").unlink()
     for point in (f"{Failpoint.REBUILT_EVENTS}:2", Failpoint.REBUILT_STATE, f"{Failpoint.REBUILT_MANIFEST}:2"):

@@ -25,7 +25,7 @@ from tests.fixity.heap import FIRST, PROVIDER, archived, days_of, faults, flip, 
 from tests.fixity.test_audit import Killed
 
 SPEC = PROVIDERS[PROVIDER]
-DERIVED = (names.STATES, names.MANIFESTS)
+DERIVED = (names.STATES, names.LEDGER, names.MANIFESTS)
 
 
 def run(heap: Heap, *, accept_loss: bool = False) -> RebuildReport:
@@ -64,7 +64,7 @@ def facts(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in about_the_event + about_the_waiting}
 
 
-@pytest.mark.parametrize("lost", [(names.STATES,), (names.MANIFESTS,), DERIVED])
+@pytest.mark.parametrize("lost", [(names.STATES,), (names.LEDGER,), (names.STATES, names.LEDGER), (names.MANIFESTS,), DERIVED])
 def test_what_is_derived_comes_back_to_the_row_and_to_the_byte(filled: Heap, lost: tuple[str, ...]) -> None:
     """State and manifests are the same again; no event is written for it, however often it is done."""
     before, sums, events = rows(filled), manifests(filled), filled.ledger.events_table(PROVIDER)
@@ -82,15 +82,10 @@ def test_what_is_derived_comes_back_to_the_row_and_to_the_byte(filled: Heap, los
 def test_a_state_that_was_edited_is_made_again_from_the_events(filled: Heap) -> None:
     """The compacted state is never believed against the events."""
     before = rows(filled)
-    (path,) = [
-        info.path
-        for info in filled.archive.storage.list(f"{names.STATES}/provider={PROVIDER}")
-        if info.path.endswith(".state.parquet")
-    ]
-    table = filled.ledger.compacted(PROVIDER).table
-    place = filled.archive.storage.local_path(path)
+    part = next(iter(filled.ledger.partitions(PROVIDER).values()))
+    place = filled.archive.storage.local_path(part.state)
     assert place is not None
-    lake.pq.write_table(table.slice(1), place)
+    lake.pq.write_table(filled.ledger.state_of(PROVIDER, part).slice(1), place)
     assert len(rows(filled)) == COUNT - 1
     run(filled)
     assert rows(filled) == before
@@ -101,14 +96,14 @@ def test_the_archived_state_comes_back_from_the_sidecars(filled: Heap) -> None:
     flip(place_of(filled.archive, archived(filled.archive, DAYS)["call-000004"]))
     audit(filled.archive, PROVIDER, "audit")
     before = rows(filled)
-    sums = {line for data in manifests(filled).values() for line in data.splitlines() if b"recording_events" not in line}
-    remove(filled, names.EVENTS, *DERIVED)
+    sums = {line for data in manifests(filled).values() for line in data.splitlines() if b"recording_tail" not in line}
+    remove(filled, names.TAIL, *DERIVED)
     filled.provider.asked.clear()
     report = run(filled)
     assert (report.rebuilt, report.needs_a_person) == (COUNT, False)
     assert [facts(row) for row in rows(filled)] == [facts(row) for row in before]
     assert {row["outcome"] for row in rows(filled)} == {"rebuilt"}
-    again = {line for data in manifests(filled).values() for line in data.splitlines() if b"recording_events" not in line}
+    again = {line for data in manifests(filled).values() for line in data.splitlines() if b"recording_tail" not in line}
     assert again == sums
     assert faults(filled.archive, DAYS) == {}
     assert run(filled).rebuilt == 0
@@ -122,7 +117,7 @@ def test_a_recording_without_any_sidecar_is_known_by_its_bytes(filled: Heap) -> 
     place_of(filled.archive, event).with_suffix(".json").unlink()
     folder = place_of(filled.archive, event).parent
     shutil.copytree(folder, folder.with_name("caf_~0123456789abcdef0123456789abcdef"))
-    remove(filled, names.EVENTS, *DERIVED)
+    remove(filled, names.TAIL, *DERIVED)
     report = run(filled)
     assert (report.rebuilt, report.adopted) == (COUNT - 1, 0)
     assert sorted(path.rpartition("/")[0].rpartition("/")[2] for path, _ in report.faults) == [
@@ -153,7 +148,7 @@ def test_what_cannot_be_proven_is_named_and_not_declared_good(filled: Heap) -> N
     known = archived(filled.archive, DAYS)
     flip(place_of(filled.archive, known["call-000001"]))
     place_of(filled.archive, known["call-000002"]).unlink()
-    remove(filled, names.EVENTS, *DERIVED)
+    remove(filled, names.TAIL, *DERIVED)
     report = run(filled)
     assert report.needs_a_person
     assert {path for path, _ in report.faults} == {
@@ -176,7 +171,7 @@ def test_events_of_some_recordings_are_lost(filled: Heap) -> None:
     assert rows(filled) == before
     assert [path.endswith(report.gone[0]) for path in faults(filled.archive, DAYS)] == [True]
 
-    remove(filled, names.STATES)
+    remove(filled, names.STATES, names.LEDGER)
     for path in event_places(filled, 1)[1:]:
         path.unlink()
     assert run(filled).rebuilt == COUNT // DAYS
@@ -203,7 +198,7 @@ def test_a_loss_that_was_accepted_is_no_fault_any_more(filled: Heap) -> None:
 def test_recordings_that_only_the_executions_know_are_asked_for_again(filled: Heap) -> None:
     """The events of recordings that were waiting are lost: no schedule reads an old day again, so the lake tells the ledger."""
     write_executions(filled, ["call-000000", "waiting-1", "waiting-2"])
-    remove(filled, names.EVENTS, *DERIVED)
+    remove(filled, names.TAIL, *DERIVED)
     report = run(filled)
     assert (report.rebuilt, report.discovered) == (COUNT, 2)
     waiting = filled.ledger.read_open(PROVIDER)
@@ -218,7 +213,7 @@ def test_recordings_that_only_the_executions_know_are_asked_for_again(filled: He
 def test_killed_at_any_step_it_ends_the_same(filled: Heap, place: Failpoint) -> None:
     """A rebuild that was killed is run again, and every recording has one event."""
     before = rows(filled)
-    remove(filled, names.EVENTS, *DERIVED)
+    remove(filled, names.TAIL, *DERIVED)
 
     def kill(point: Failpoint) -> None:
         if point is place:
@@ -237,7 +232,7 @@ def test_a_sidecar_in_the_wrong_place_is_not_believed(filled: Heap) -> None:
     known = archived(filled.archive, DAYS)
     one, other = (place_of(filled.archive, known[name]).with_suffix(".json") for name in ("call-000001", "call-000004"))
     shutil.copyfile(one, other)
-    remove(filled, names.EVENTS, *DERIVED)
+    remove(filled, names.TAIL, *DERIVED)
     report = run(filled)
     assert [words for _, words in report.faults] == ["this sidecar speaks of another recording"]
     assert "call-000004" not in archived(filled.archive, DAYS)

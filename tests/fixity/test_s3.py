@@ -45,7 +45,7 @@ def test_damage_is_mended_and_lost_events_come_back(seaweed: Seaweed, origin: st
         assert len(notes(archive, DAYS)) == 3
 
         before = Ledger(storage).state_table(PROVIDER).to_pylist()
-        for tree in (names.EVENTS, names.STATES, names.MANIFESTS):
+        for tree in (names.TAIL, names.EVENTS, names.STATES, names.LEDGER, names.MANIFESTS):
             for info in list(storage.list(tree)):
                 storage.delete(info.path)
         report = rebuild(archive, PROVIDERS[PROVIDER])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pytest
 from assets.executions import lake
 from assets.executions.ingest import ExpectedRecording
 from assets.executions.reads import last_reads, note_reads
+from assets.recordings.compaction import compact
 from assets.recordings.discovery import discover
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
@@ -24,8 +26,8 @@ from resources.storage import ArchiveStorage, open_storage
 
 DAY = date(2026, 11, 20)
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
-EVENTS = "lake/recording_events/provider=feather/date=2026-11-20"
-STATES = "lake/recordings/provider=feather"
+TAIL = "lake/recording_tail/provider=feather"
+LEDGER = "lake/ledger/provider=feather"
 
 
 @pytest.fixture
@@ -126,14 +128,14 @@ FOREIGN = {
 @pytest.mark.parametrize("what", list(FOREIGN))
 def test_a_foreign_file_among_the_events_is_named(storage: ArchiveStorage, what: str) -> None:
     """It is refused with its path and the remedy, in few words; nothing is guessed, and another provider's ledger reads on."""
-    storage.create(f"{EVENTS}/foreign.parquet", FOREIGN[what])
+    storage.create(f"{TAIL}/2026-11-20_foreign.parquet", FOREIGN[what])
     ledger = Ledger(storage)
     for ask in (lambda: ledger.read_day("feather", DAY), lambda: ledger.read_open("feather"), lambda: ledger.fold("feather")):
         with pytest.raises(StorageError, match=r"foreign\.parquet .* is damaged .*move it away") as caught:
             ask()
         assert len(str(caught.value)) < 700
     assert Ledger(storage).read_open("asteroid") == {}
-    storage.delete(f"{EVENTS}/foreign.parquet")
+    storage.delete(f"{TAIL}/2026-11-20_foreign.parquet")
     assert len(Ledger(storage).read_open("feather")) == 1
 
 
@@ -143,7 +145,11 @@ def test_a_foreign_file_among_the_events_is_named(storage: ArchiveStorage, what:
 def test_a_folder_that_only_looks_like_a_day_is_left_alone(storage: ArchiveStorage, root: Path, folder: str) -> None:
     """Files of somebody's in folders that are no day of ours are not read, neither as events nor as executions."""
     if ".." not in folder:
-        for base, name in (("recording_events", "x.parquet"), ("executions", "000001-0123456789ab.parquet")):
+        for base, name in (
+            ("recording_events", "x.parquet"),
+            ("recording_tail", "x.parquet"),
+            ("executions", "000001-0123456789ab.parquet"),
+        ):
             place = root / "lake" / base / "provider=feather" / folder
             place.mkdir(parents=True)
             (place / name).write_bytes(b"not ours")
@@ -152,29 +158,69 @@ def test_a_folder_that_only_looks_like_a_day_is_left_alone(storage: ArchiveStora
     assert lake.partitions(storage, "feather") == []
 
 
-POINTERS = {
-    "outside": '{"generation":1,"state":"../../etc/passwd","open":"../../etc/passwd","folded":"../../etc/passwd"}',
-    "absolute": '{"generation":1,"state":"/etc/passwd","open":"/etc/passwd","folded":"/etc/passwd"}',
-    "climbing": f'{{"generation":1,"state":"{STATES}/../../../x.state.parquet","open":null,"folded":null}}',
-    "another provider": '{"generation":1,"state":"lake/recordings/provider=kataven/1-a.state.parquet","folded":null}',
-    "an object of another kind": f'{{"generation":1,"state":"{EVENTS}/x.parquet","open":null,"folded":null}}',
-    "a URL": '{"generation":1,"state":"https://evil.example/x","open":"s3://x/y","folded":"file:///etc/passwd"}',
-    "other types": '{"generation":"x","state":1,"open":[],"folded":{}}',
+def _snapshot(**parts: object) -> str:
+    """Return a snapshot of number 1 with some of its parts changed."""
+    stem = f"{LEDGER}/0000000001-{'0' * 32}"
+    return json.dumps({"generation": 1, "days": f"{stem}.days.json", "open": f"{stem}.open.parquet", **parts})
+
+
+SNAPSHOTS = {
+    "outside": _snapshot(days="../../etc/passwd"),
+    "absolute": _snapshot(open="/etc/passwd"),
+    "climbing": _snapshot(days=f"{LEDGER}/../../../0000000001-{'0' * 32}.days.json"),
+    "another provider": _snapshot(days=f"lake/ledger/provider=kataven/0000000001-{'0' * 32}.days.json"),
+    "an object of another kind": _snapshot(open=f"{TAIL}/2026-11-20_x.parquet"),
+    "a URL": _snapshot(open="https://evil.example/x"),
+    "a recording on its way out": _snapshot(
+        leaving=[{"path": "recordings/x/main.mp4", "generation": 1, "since": "2026-11-20T00:00:00Z"}]
+    ),
+    "a recording as an event file": _snapshot(folded=["recordings/x/main.mp4"]),
+    "an index elsewhere": _snapshot(ids=[{"path": "recordings/x/main.mp4", "rows": 1}]),
+    "another number": _snapshot(generation=2),
+    "other types": '{"generation":"x","days":1,"open":[],"folded":{}}',
     "no JSON": "<html>",
     "deep": "[" * 10_000,
     "nothing": "",
 }
 
 
-@pytest.mark.parametrize("what", list(POINTERS))
-def test_a_pointer_that_leads_elsewhere_is_named(storage: ArchiveStorage, what: str) -> None:
-    """A ``current.json`` that names no file of a fold is refused, with its own path and the remedy, and nothing is followed."""
-    storage.write(f"{STATES}/current.json", POINTERS[what].encode())
-    for ask in (lambda: Ledger(storage).read_open("feather"), lambda: Ledger(storage).fold("feather")):
-        with pytest.raises(StorageError, match=r"provider=feather/current\.json .* is damaged"):
+@pytest.mark.parametrize("what", list(SNAPSHOTS))
+def test_a_snapshot_that_leads_elsewhere_is_named(storage: ArchiveStorage, what: str) -> None:
+    """One that names no files of a fold is refused with its own path and the remedy; nothing is followed, and nothing removed."""
+    path = f"{LEDGER}/snapshots/0000000001.json"
+    storage.write("recordings/x/main.mp4", b"the only copy")
+    storage.write(path, SNAPSHOTS[what].encode())
+    ledger = Ledger(storage)
+    for ask in (
+        lambda: ledger.read_open("feather"),
+        lambda: ledger.fold("feather"),
+        lambda: compact(ledger, "feather", grace=timedelta(0), shown=None),
+    ):
+        with pytest.raises(StorageError, match=r"snapshots/0000000001\.json .* is damaged"):
             ask()
-    storage.delete(f"{STATES}/current.json")
+    assert storage.exists("recordings/x/main.mp4")
+    storage.delete(path)
     assert len(Ledger(storage).read_open("feather")) == 1, "moved away, the state is made again from the events"
+
+
+DAYS = {
+    "a state elsewhere": {"state": "recordings/x/main.mp4"},
+    "a history elsewhere": {"history": "../../etc/passwd"},
+    "no state": {"state": 7},
+}
+
+
+@pytest.mark.parametrize("what", list(DAYS))
+def test_a_list_of_days_that_leads_elsewhere_is_named(storage: ArchiveStorage, what: str) -> None:
+    """As for the snapshot itself."""
+    ledger = Ledger(storage)
+    ledger.fold("feather")
+    snapshot = ledger.snapshot("feather")
+    assert snapshot is not None
+    (day,) = json.loads(storage.read(snapshot.days))
+    storage.write(snapshot.days, json.dumps([day | DAYS[what]]).encode())
+    with pytest.raises(StorageError, match=r"days\.json .* is damaged"):
+        Ledger(storage).read_day("feather", DAY)
 
 
 @pytest.mark.parametrize(

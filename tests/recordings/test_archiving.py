@@ -195,7 +195,7 @@ def test_a_recording_without_an_event_is_adopted(bench: Bench, *, with_sidecar: 
     archive_all(bench, "kataven")
     events = {key: event for day in bench.days("kataven") for key, event in bench.ledger.read_day("kataven", day).items()}
     archived = {key: event for key, event in events.items() if event.copy is not None}
-    for info in [*bench.archive.storage.list(names.EVENTS), *bench.archive.storage.list(names.MANIFESTS)]:
+    for info in [*bench.archive.storage.list(names.TAIL), *bench.archive.storage.list(names.MANIFESTS)]:
         if "-run-1" in info.path or info.path.endswith(names.MANIFEST_NAME):
             bench.archive.storage.delete(info.path)
     if not with_sidecar:
@@ -310,7 +310,7 @@ def test_a_published_recording_is_adopted_whatever_the_ledger_says(bench: Bench)
     """Killed before its event, then purged by the platform: the copy is in the archive, so the ledger says archived."""
     bench.discover("feather")
     archive_all(bench, "feather")
-    for info in [*bench.archive.storage.list(names.EVENTS), *bench.archive.storage.list(names.MANIFESTS)]:
+    for info in [*bench.archive.storage.list(names.TAIL), *bench.archive.storage.list(names.MANIFESTS)]:
         if "-run-1" in info.path or info.path.endswith(names.MANIFEST_NAME):
             bench.archive.storage.delete(info.path)
     bench.discover("feather", purged_at=bench.clock.now())

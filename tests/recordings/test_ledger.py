@@ -18,7 +18,7 @@ from assets.recordings.buffer import EventBuffer
 from assets.recordings.events import SCHEMA, Copy, Event, from_table, to_table, winners
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Fact, Life, Outcome, Policy, State, transition
-from assets.recordings.names import events_folder
+from assets.recordings.names import tail_folder
 from resources.errors import StorageError
 from resources.model import Leg, RecordingKey
 from resources.storage import ArchiveStorage, open_storage
@@ -135,7 +135,7 @@ def test_a_fold_that_died_before_its_pointer_changes_nothing(ledger: Ledger, mon
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(ledger.storage), "write", die)
+        patch.setattr("assets.recordings.ledger.snapshot.publish", die)
         with pytest.raises(Killed):
             ledger.fold("feather")
     assert ledger.read_day("feather", DAY) == before
@@ -148,7 +148,7 @@ def test_files_of_an_older_version_are_read(ledger: Ledger) -> None:
     old = to_table([event("a")]).drop_columns(["seconds", "api_base"])
     sink = pa.BufferOutputStream()
     pq.write_table(old, sink)
-    ledger.storage.create("lake/recording_events/provider=feather/date=2026-11-20/old.parquet", sink.getvalue().to_pybytes())
+    ledger.storage.create("lake/recording_tail/provider=feather/2026-11-20_old.parquet", sink.getvalue().to_pybytes())
     (read,) = ledger.read_day("feather", DAY).values()
     assert (read.key.execution_id, read.api_base) == ("a", None)
 
@@ -174,7 +174,7 @@ def test_a_slow_fold_cannot_break_the_ledger(ledger: Ledger, monkeypatch: pytest
 
     def stall(storage: ArchiveStorage, path: str, data: bytes) -> None:
         good(storage, path, data)
-        if path.endswith(".folded.json") and not stalled:
+        if path.endswith(".days.json") and not stalled:
             stalled.append(path)
             for name in "bcd":
                 ledger.append([event(name)], NOW)
@@ -183,8 +183,8 @@ def test_a_slow_fold_cannot_break_the_ledger(ledger: Ledger, monkeypatch: pytest
     monkeypatch.setattr(type(ledger.storage), "create", stall)
     ledger.fold("feather")
     assert {key.execution_id for key in ledger.read_open("feather")} == set("abcd")
-    for info in list(ledger.storage.list("lake/recordings")):
-        if not info.path.endswith("current.json"):
+    for info in [*ledger.storage.list("lake/recordings"), *ledger.storage.list("lake/ledger")]:
+        if "/snapshots/" not in info.path and not info.path.endswith(".days.json"):
             ledger.storage.delete(info.path)
     assert {key.execution_id for key in ledger.read_open("feather")} == set("abcd")
     ledger.fold("feather")
@@ -194,11 +194,11 @@ def test_a_slow_fold_cannot_break_the_ledger(ledger: Ledger, monkeypatch: pytest
 def test_stray_files_are_left_alone_and_damaged_ones_are_named(ledger: Ledger) -> None:
     """What a file manager leaves behind is no event; a damaged event file is named with the remedy."""
     ledger.append([event("a")], NOW)
-    ledger.storage.create("lake/recording_events/provider=feather/.DS_Store", b"x")
-    ledger.storage.create("lake/recording_events/provider=feather/date=2026-11-20/notes.txt", b"x")
+    ledger.storage.create("lake/recording_tail/provider=feather/.DS_Store", b"x")
+    ledger.storage.create("lake/recording_tail/provider=feather/2026-11-20_notes.txt", b"x")
     assert len(ledger.read_open("feather")) == 1
     assert ledger.days("feather") == [DAY]
-    ledger.storage.create("lake/recording_events/provider=feather/date=2026-11-20/bad.parquet", b"PAR1 nothing")
+    ledger.storage.create("lake/recording_tail/provider=feather/2026-11-20_bad.parquet", b"PAR1 nothing")
     with pytest.raises(StorageError, match=r"bad\.parquet .* is damaged"):
         ledger.read_open("feather")
 
@@ -223,7 +223,7 @@ def test_the_buffer_writes_when_full_or_old(ledger: Ledger) -> None:
 def test_what_is_built_on_lasts(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """An event file whose writer died before its name was synced is seen to, by who reads the day and by who folds."""
     ledger.append([event("a")], NOW)
-    folder = ledger.storage.local_path(events_folder("feather", DAY))
+    folder = ledger.storage.local_path(tail_folder("feather"))
     synced: list[Path] = []
     monkeypatch.setattr(SystemDisk, "sync_folder", lambda _, path: synced.append(path))
     reader = Ledger(open_storage(ledger.storage.url))

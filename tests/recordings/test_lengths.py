@@ -157,7 +157,7 @@ def test_an_adopted_copy_is_compared_too(bench: Bench) -> None:
     read_in(bench, "feather")
     found = archived(bench, "feather")
     storage = bench.archive.storage
-    for info in [*storage.list("lake/recording_events"), *storage.list("recordings")]:
+    for info in [*storage.list("lake/recording_tail"), *storage.list("recordings")]:
         if "-run-1" in info.path or info.path.endswith(".json"):
             storage.delete(info.path)
     again = archived(bench, "feather")

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.executions.reads import last_reads, note_reads
-from assets.recordings.events import Event
+from assets.recordings.events import Event, to_table
 from assets.recordings.lifecycle import Life, Outcome, State
-from assets.recordings.queue import DayRange, fair_choice, open_days, queue_of, ranges_of
+from assets.recordings.queue import DayRange, fair_choice, open_days, queue_of, ranges_of, unfinished_days
 from resources.model import Leg, RecordingKey
 from resources.storage import open_storage
 
@@ -31,7 +31,7 @@ def waiting(day: date, next_attempt_at: datetime | None, state: State = State.PE
 
 def opened(reads: dict[date, datetime], events: list[Event] | None = None, now: datetime = NOW) -> list[date]:
     """Return the open days of a small archive."""
-    return open_days(events or [], reads, now, first=FIRST, reread_days=3)
+    return open_days(unfinished_days(to_table(events or [])), reads, now, first=FIRST, reread_days=3)
 
 
 def test_what_was_never_read_is_owed() -> None:
@@ -99,11 +99,25 @@ def test_the_fullest_range_has_its_turn() -> None:
     assert fair_choice(spans, counts, 2) == [spans[3], spans[1]]
 
 
+def test_the_oldest_range_has_its_turn() -> None:
+    """However many new days have more to do, an old one with a single recording is not left waiting."""
+    spans = [DayRange(date(2026, 1, n), date(2026, 1, n)) for n in range(1, 30, 2)]
+    counts = {span.first: span.first.day for span in spans}
+    assert spans[0] in fair_choice(spans, counts, 3)
+
+
 def test_the_queue_sorts_what_waits() -> None:
     """Due, waiting for a time, waiting for the execution, blocked."""
     later = NOW + timedelta(hours=1)
     queue = queue_of(
-        [waiting(TODAY, NOW), waiting(TODAY, later), waiting(TODAY, None), waiting(FIRST, later + timedelta(1), State.BLOCKED)],
+        to_table(
+            [
+                waiting(TODAY, NOW),
+                waiting(TODAY, later),
+                waiting(TODAY, None),
+                waiting(FIRST, later + timedelta(1), State.BLOCKED),
+            ]
+        ),
         NOW,
     )
     assert (queue.due, queue.waiting, queue.next_at, queue.running, queue.blocked) == ({TODAY: 1}, 2, later, 1, 1)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import fsspec
 
 from assets.executions.ingest import ExpectedRecording, ingest
 from assets.executions.reads import last_reads, note_reads
+from assets.recordings import names
 from assets.recordings.archiving import RunMemory, Selection, archive_day
+from assets.recordings.compaction import compact
 from assets.recordings.discovery import discover
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
 from assets.recordings.manifest import publish_manifest
-from assets.recordings.queue import open_days, queue_of
+from assets.recordings.queue import QUEUE_COLUMNS, open_days, queue_of, unfinished_days
 from resources.archive import Archive
 from resources.providers import asteroid, feather, kataven
 from resources.providers.registry import PROVIDERS
@@ -61,10 +63,11 @@ class PromisingStorage(LocalStorage):
     def create(self, path: str, data: bytes) -> None:
         """Put ``data`` at ``path``."""
         super().create(path, data)
-        if path.startswith("lake/recording_events/"):
+        if path.startswith(f"{names.TAIL}/"):
             self._site.promised[path] = data
 
 
+GRACE = timedelta(hours=6)
 _NO_FILES: FileSystem = fsspec.filesystem("memory")
 
 
@@ -108,7 +111,7 @@ def read_and_archive(archive: Archive, provider: str, run_id: str) -> None:
     """Do what the schedule's run does: read the open days, then archive what is due in them."""
     ledger, policy, now = Ledger(archive.storage), Policy.from_settings(archive.settings), archive.runtime.now()
     days = open_days(
-        ledger.read_open(provider).values(),
+        unfinished_days(ledger.open_table(provider, QUEUE_COLUMNS)),
         last_reads(archive.storage, provider),
         now,
         first=START.date(),
@@ -127,7 +130,7 @@ def read_and_archive(archive: Archive, provider: str, run_id: str) -> None:
 
 def archive_due(archive: Archive, provider: str, run_id: str) -> None:
     """Do what the retry sensor and its run do: look what is due, and archive it."""
-    queue = queue_of(Ledger(archive.storage).read_open(provider).values(), archive.runtime.now())
+    queue = queue_of(Ledger(archive.storage).open_table(provider, QUEUE_COLUMNS), archive.runtime.now())
     archive_days(archive, provider, sorted(queue.due), run_id)
 
 
@@ -141,6 +144,12 @@ def archive_days(archive: Archive, provider: str, days: Sequence[date], run_id: 
     memory = RunMemory()
     for day in days:
         archive_day(archive, provider, day, run_id, Selection(retry_failed=retry_failed), memory)
+
+
+def tidy_up(archive: Archive, provider: str, run_id: str) -> None:
+    """Do what the compaction's run does; its grace period is short, so that files really go while others read."""
+    del run_id
+    compact(Ledger(archive.storage), provider, grace=GRACE, shown=None)
 
 
 def publish(archive: Archive, provider: str, run_id: str) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from assets.recordings import names
 from assets.recordings.audit.verification import verify_day
-from assets.recordings.events import Event, winners
+from assets.recordings.events import Event, from_table, winners
 from assets.recordings.ledger import Ledger
-from assets.recordings.ledger import store as ledger_module
+from assets.recordings.ledger.files import from_bytes
 from assets.recordings.lifecycle import COPY_IS_THERE, State
 from resources.model import RecordingKey
 from resources.storage import ArchiveStorage
@@ -72,19 +76,22 @@ class Watcher:
         return found
 
     def _nothing_promised_is_gone(self) -> None:
-        there = {path.relative_to(ROOT).as_posix(): data for path, data in self.site.platter.walk(ROOT / names.EVENTS)}
+        there = {path.relative_to(ROOT).as_posix(): data for path, data in self.site.platter.walk(ROOT / names.TAIL)}
+        compacted = self._compacted()
         for path, data in self.site.promised.items():
-            require(there.get(path) == data, f"events that were written are gone or changed: {path}")
+            is_there = there.get(path) == data if path in there else _ids_of(data) <= compacted
+            require(is_there, f"events that were written are gone or changed: {path}")
         for path in there.keys() - self.site.promised.keys():
             # Written by a process that died before it could say so: whole or not there.
             self.site.promised[path] = there[path]
 
+    def _compacted(self) -> set[str]:
+        """Return the ids of the events in all files of compacted events."""
+        return {name for _, data in self.site.platter.walk(ROOT / names.EVENTS) for name in _ids_of(data)}
+
     def _the_ledger_says_what_was_written(self, events: Mapping[RecordingKey, Event]) -> None:
         """Read all event files without the ledger, and compare."""
-        # Through the module, where the simulation remembers what it has decoded.
-        written = [
-            event for data in self.site.promised.values() for event in ledger_module.from_table(ledger_module._from_bytes(data))
-        ]
+        written = [event for data in self.site.promised.values() for event in _events_of(data)]
         expected = winners(written)
         for key in expected.keys() | events.keys():
             require(expected.get(key) == events.get(key), f"the ledger does not say of {key} what was written")
@@ -188,3 +195,13 @@ class Watcher:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+@functools.lru_cache(maxsize=4096)
+def _ids_of(data: bytes) -> frozenset[str]:
+    return frozenset(pq.ParquetFile(pa.BufferReader(data)).read(["event_id"])["event_id"].to_pylist())
+
+
+@functools.lru_cache(maxsize=4096)
+def _events_of(data: bytes) -> tuple[Event, ...]:
+    return tuple(from_table(from_bytes(data)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,8 +15,11 @@ from assets.recordings import names
 from assets.recordings.copying import Copier, Made
 from assets.recordings.errand import Errand
 from assets.recordings.events import Copy, Event
-from assets.recordings.ledger import Ledger
-from assets.recordings.ledger.store import _Pointer
+from assets.recordings.ledger import Ledger, history
+from assets.recordings.ledger.chain import EventFile
+from assets.recordings.ledger.history import History
+from assets.recordings.ledger.reading import Reader
+from assets.recordings.ledger.snapshot import Snapshot
 from assets.recordings.lifecycle import Fact, Life, Outcome, Policy, State, transition
 from resources.errors import AbsentError, Subject, TransientError
 from resources.model import RecordingKey
@@ -191,19 +194,21 @@ def _forgetful(life: Life | None, fact: Fact, now: datetime, policy: Policy, key
     return replace(after, attempts=0) if after.state is State.NOT_READY else after
 
 
-_folded = Ledger._folded
+_tail = Reader.tail
 
 
-def _folded_by_time(self: Ledger, pointer: _Pointer) -> frozenset[str]:
+def _tail_by_time(self: Reader, provider: str, taken: Snapshot | None) -> list[str]:
     """Take every file whose name is older than the newest that was folded for folded."""
-    known = _folded(self, pointer)
-    newest: dict[str, str] = {}
-    for path in known:
-        folder, _, name = path.rpartition("/")
-        newest[folder.partition("/date=")[0]] = max(newest.get(folder.partition("/date=")[0], ""), name)
-    listed = (info.path for info in self.storage.list(names.EVENTS))
-    old = {path for path in listed if path.rpartition("/")[2] <= newest.get(path.partition("/date=")[0], "")}
-    return known | old
+    times = [path.partition("_2")[2] for path in taken.folded] if taken is not None else []
+    return [path for path in _tail(self, provider, taken) if path.partition("_2")[2] > max(times, default="")]
+
+
+_encode = history.encode
+
+
+def _encode_without_the_last(path: str, former: Sequence[History], files: Sequence[EventFile]) -> tuple[bytes, int]:
+    """Compact all event files but one, which is removed with the others later."""
+    return _encode(path, former, files[:-1])
 
 
 # -- the providers
@@ -303,7 +308,8 @@ MUTATIONS = (
         "an open event beats an ended one", "for good|lost attempts|could be had", _patched(Event, "order", property(_open_first))
     ),
     Mutation("attempts forgotten", "lost attempts", lambda: mock.patch("assets.recordings.archiving.transition", _forgetful)),
-    Mutation("folded by time", "does not say", _patched(Ledger, "_folded", _folded_by_time)),
+    Mutation("folded by time", "does not say", _patched(Reader, "tail", _tail_by_time)),
+    Mutation("an event file left out of its compaction", _LOST, _patched(history, "encode", _encode_without_the_last)),
     Mutation("no limits", "and allows", _without_limits),
     Mutation("each run counts for itself", "and allows", _each_for_itself),
     Mutation("the first 404 is believed", "could be had|right end", _impatient),

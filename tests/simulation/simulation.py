@@ -18,9 +18,8 @@ import duckdb
 import fsspec
 import pyarrow as pa
 
-from assets.recordings.events import Event
-from assets.recordings.ledger import Ledger
-from assets.recordings.ledger import store as ledger_module
+from assets.recordings.events import Event, from_table
+from assets.recordings.ledger import Ledger, files
 from assets.recordings.ledger.chain import read_event_file
 from assets.recordings.lifecycle import Policy, State
 from resources.archive import Archive
@@ -36,6 +35,7 @@ from tests.simulation.archives import (
     open_process,
     publish,
     read_and_archive,
+    tidy_up,
 )
 from tests.simulation.disk import Platter
 from tests.simulation.invariants import ViolationError, Watcher, require
@@ -100,10 +100,11 @@ def _repeatable(seed: int) -> Generator[None]:
         with (
             mock.patch("os.urandom", source.randbytes),
             # Reading one file again gives the same table: most of a simulation's time went there.
-            mock.patch("assets.recordings.ledger.store._from_bytes", _remembered(ledger_module._from_bytes)),
-            mock.patch("assets.recordings.ledger.store.from_table", _remembered_events(ledger_module.from_table)),
+            mock.patch("assets.recordings.ledger.files.from_bytes", _remembered(files.from_bytes)),
+            mock.patch("assets.recordings.ledger.store.from_table", _remembered_events(from_table)),
             mock.patch("assets.recordings.audit.trail.read_event_file", _event_file),
             mock.patch("assets.recordings.manifest.read_event_file", _event_file),
+            mock.patch("assets.recordings.ledger.folding.read_event_file", _event_file),
             mock.patch("assets.executions.canonical.duckdb.connect", _shared_duckdb),
         ):
             yield
@@ -204,6 +205,7 @@ class _Simulation:
             self.clock.elapsed += 9 * _HOUR
         for provider in self.world.providers:
             self._launch([self._work(provider, publish)])
+            self._launch([self._work(provider, tidy_up)])
 
     def _set_clock(self, error: float) -> None:
         self.clock.error = error
@@ -236,7 +238,7 @@ class _Simulation:
     # -- processes
 
     def _some_work(self, provider: str) -> Callable[[Process], None]:
-        return self._work(provider, self.rng.choices((read_and_archive, archive_due, publish), (3, 5, 3))[0])
+        return self._work(provider, self.rng.choices((read_and_archive, archive_due, publish, tidy_up), (3, 5, 3, 2))[0])
 
     def _work(self, provider: str, what: Callable[[Archive, str, str], None]) -> Callable[[Process], None]:
         def work(process: Process) -> None:

@@ -209,7 +209,11 @@ class _Audit:
 
 def archived_events(ledger: Ledger, provider: str) -> list[Event]:
     """Return the winning event of every archived recording of a provider."""
-    return from_table(ledger.state_table(provider).filter(pc.field("state") == State.ARCHIVED.value))
+    return [
+        event
+        for state in ledger.state_tables(provider)
+        for event in from_table(state.filter(pc.field("state") == State.ARCHIVED.value))
+    ]
 
 
 def read_progress(storage: ArchiveStorage, provider: str) -> Progress | None:

@@ -18,6 +18,7 @@ from assets.executions import lake
 from assets.executions.ingest import expected_recordings
 from assets.recordings import adoption, names
 from assets.recordings.audit import evidence
+from assets.recordings.audit.compacted import Compacted
 from assets.recordings.audit.readback import read_back
 from assets.recordings.audit.trail import Trail, TrailFault
 from assets.recordings.audit.verification import Verification, events_of
@@ -26,7 +27,7 @@ from assets.recordings.discovery import discover
 from assets.recordings.duration import Tolerance, flaw_of
 from assets.recordings.errand import Errand
 from assets.recordings.events import Copy, Event, Flaw, winners
-from assets.recordings.ledger import Compacted, Ledger
+from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Fact, Outcome, Policy, transition
 from assets.recordings.manifest import accept_losses, publish_manifest, read_manifest
 from assets.recordings.sidecar import Sidecar, parse_sidecar
@@ -133,9 +134,9 @@ class _Rebuild:
 
     def execute(self) -> RebuildReport:
         provider, ledger = self.spec.name, self.ledger
-        compacted = ledger.compacted(provider)
+        compacted = Compacted.of(ledger, provider)
         days = sorted({*Verification(ledger, provider).days(), *lake.partitions(self.archive.storage, provider)})
-        trail = Trail(ledger, compacted.folded)
+        trail = Trail(ledger, compacted)
         gone: list[TrailFault] = []
         with ThreadPoolExecutor(self.archive.settings.media_concurrency) as pool:
             for done, day in enumerate(days):

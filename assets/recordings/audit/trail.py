@@ -2,7 +2,7 @@
 
 Four witnesses stand for an event file: what it says of itself (its path, a digest of each row), the writer's next file (which
 holds its hash), the manifest of its partition (which holds it too), and the compacted state (which names the files that it was
-made of). One that disagrees is enough.
+made of). One that disagrees is enough. Compacted events stand for the event files in them as those did for themselves.
 
 Each event file is read once, whatever the number of questions. What a file says of another one, which may lie in another
 partition, is kept until the end: :meth:`Trail.finish`.
@@ -11,15 +11,18 @@ partition, is kept until the end: :meth:`Trail.finish`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 from assets.recordings import names
+from assets.recordings.audit.compacted import Compacted
 from assets.recordings.events import Event, from_rows
-from assets.recordings.ledger import Ledger
+from assets.recordings.ledger import Ledger, places
 from assets.recordings.ledger.chain import EventFile, read_event_file, sha256_of
-from assets.recordings.manifest import is_event_file, read_losses
+from assets.recordings.ledger.history import History
+from assets.recordings.manifest import is_event_file, is_replaced_by, read_losses
 from resources.errors import NotStoredError
 
 _NOT_OURS = "this event file was put there by somebody else: no writer of the archive says that it is its own"
@@ -52,10 +55,12 @@ class DayTrail:
     Attributes:
         faults: that could be told from this partition alone.
         rows: by file, those that a writer wrote as they are.
+        packed: the files of these whose rows were read from compacted events.
     """
 
     faults: list[TrailFault] = field(default_factory=list[TrailFault])
     rows: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict[str, list[Mapping[str, Any]]])
+    packed: set[str] = field(default_factory=set[str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +86,11 @@ class Trail:
 
     Attributes:
         ledger: of the archive.
-        folded: the event files that the compacted state was made of.
+        compacted: what was folded and compacted when the checking began.
     """
 
     ledger: Ledger
-    folded: frozenset[str] = frozenset()
+    compacted: Compacted
     _seen: dict[str, str] = field(default_factory=dict[str, str])
     _claims: dict[str, _Claim] = field(default_factory=dict[str, _Claim])
     _doubts: dict[str, _Doubt] = field(default_factory=dict[str, _Doubt])
@@ -109,11 +114,13 @@ class Trail:
         """
         found, folded = DayTrail(), {event.event_id: event for event in compacted}
         known = {path: digest for path, digest in (manifest or {}).items() if is_event_file(path)}
-        place = f"{names.events_folder(provider, day)}/"
         listed = set(self.ledger.event_files(provider, day))
-        for path in sorted(known.keys() - listed):
-            found.faults += self._removed(path, "the manifest knows it", known[path])
-        for path in sorted(path for path in self.folded - known.keys() - listed if path.startswith(place)):
+        history = self._check_history(provider, day, known, found)
+        current = history.path if history is not None else ""
+        for path in sorted(path for path in known.keys() - listed - found.packed if path != current):
+            if not is_replaced_by(current, path):
+                found.faults += self._removed(path, "the manifest knows it", known[path])
+        for path in sorted(self.compacted.folded_of(day) - known.keys() - listed - found.packed):
             found.faults += self._removed(path, "the compacted state was made of it")
         manifest_path = names.manifest_path(provider, day)
         for path in sorted(listed):
@@ -122,15 +129,48 @@ class Trail:
             found.rows[path] = file.genuine_rows
             if file.is_own and known.get(path, file.sha256) != file.sha256:
                 self._doubts[path] = _Doubt(file, manifest_path, known[path])
-            elif file.is_own and manifest is not None and path not in known and path in self.folded:
+            elif file.is_own and manifest is not None and path not in known and path in self.compacted.folded:
                 # Whoever folds writes the manifests before.
-                words = f"the line of {path} is missing: `recording-archive rebuild` writes it again"
-                found.faults.append(TrailFault(manifest_path, words))
+                if current not in known or path not in found.packed:
+                    words = f"the line of {path} is missing: `recording-archive rebuild` writes it again"
+                    found.faults.append(TrailFault(manifest_path, words))
             elif not file.is_own:
                 found.faults.append(self._tell(_described(file, folded)))
-            if file.link is not None and file.link.path == path and file.link.previous:
-                self._claims[file.link.previous] = _Claim(file.link.previous_sha256, path)
+            self._claim(file)
         return found
+
+    def _claim(self, file: EventFile) -> None:
+        if file.link is not None and file.link.path == file.path and file.link.previous:
+            self._claims[file.link.previous] = _Claim(file.link.previous_sha256, file.path)
+
+    def _check_history(self, provider: str, day: date, known: Mapping[str, str], found: DayTrail) -> History | None:
+        """Read the compacted events of a partition: each event file in them counts as if it lay there itself."""
+        path = self.compacted.history_of(day)
+        if path is None:
+            # Deleted snapshots name none: then every file that is there counts.
+            files = [] if self.compacted.generation else self.ledger.history_files(provider, day)
+            path = files[-1] if files else None
+        if path is None:
+            return None
+        try:
+            history = self.ledger.read_history(path)
+        except NotStoredError:
+            found.faults += self._removed(path, "the compacted state was made of it", known.get(path, "unknown"))
+            return None
+        self._seen[path] = history.sha256
+        for name, file in history.sources.items():
+            self._seen.setdefault(name, file.sha256)
+            found.rows[name] = file.genuine_rows
+            found.packed.add(name)
+            self._claim(file)
+        found.faults += [self._tell(TrailFault(path, words)) for words in history.faults]
+        if history.is_own and known.get(path, history.sha256) != history.sha256:
+            words = f"these compacted events and their line in {names.manifest_path(provider, day)} disagree: one was changed"
+            found.faults.append(self._tell(TrailFault(path, words)))
+        elif known and path not in known and not history.said.keys() & known.keys():
+            words = f"the line of {path} is missing: `recording-archive rebuild` writes it again"
+            found.faults.append(TrailFault(names.manifest_path(provider, day), words))
+        return history
 
     def finish(self) -> Iterator[TrailFault]:
         """Say what the files of all partitions that were checked say of each other."""
@@ -139,13 +179,28 @@ class Trail:
         for path, claim in sorted(self._claims.items()):
             if path in self._told:
                 continue
-            try:
-                digest = self._seen.get(path) or sha256_of(self.ledger.storage.read(path))
-            except NotStoredError:
+            digest = self._seen.get(path) or self._digest_of(path)
+            if digest is None:
                 yield from self._removed(path, f"its writer's next one knows it ({claim.said_by})", claim.sha256)
-                continue
-            if digest != claim.sha256:
-                yield self._tell(_described(read_event_file(path, self.ledger.storage.read(path))))
+            elif digest != claim.sha256:
+                yield self._tell(self._disputed(path, claim))
+
+    def _digest_of(self, path: str) -> str | None:
+        """Return the SHA-256 of an event file of a partition that was not checked; None where nothing stands for it."""
+        with suppress(NotStoredError):
+            return sha256_of(self.ledger.storage.read(path))
+        history = self.compacted.history_of(places.day_of(path)) if places.is_events(path) else None
+        with suppress(NotStoredError):
+            said = self.ledger.read_history(history).said.get(path) if history is not None else None
+            return said.sha256 if said is not None else None
+        return None
+
+    def _disputed(self, path: str, claim: _Claim) -> TrailFault:
+        try:
+            return _described(read_event_file(path, self.ledger.storage.read(path)))
+        except NotStoredError:
+            words = f"what compacted events say of {path} is not what its writer's next file says ({claim.said_by})"
+            return TrailFault(self.compacted.history_of(places.day_of(path)) or path, words)
 
     def _tell(self, fault: TrailFault) -> TrailFault:
         self._told.add(fault.path)
@@ -157,7 +212,7 @@ class Trail:
             yield self._tell(TrailFault(path, f"{_REMOVED}: {witness}", is_removal=True, sha256=sha256))
 
     def _losses_of(self, path: str) -> Mapping[str, str]:
-        folder = path.removeprefix(f"{names.EVENTS}/").rpartition("/")[0]
+        folder = places.partition_of(path)
         if folder not in self._losses:
             self._losses[folder] = read_losses(self.ledger, folder)
         return self._losses[folder]

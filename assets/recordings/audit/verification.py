@@ -10,10 +10,11 @@ from datetime import date
 
 from assets.recordings import names
 from assets.recordings.audit import evidence
+from assets.recordings.audit.compacted import Compacted
 from assets.recordings.audit.readback import measure, read_back
 from assets.recordings.audit.trail import DayTrail, Trail, TrailFault
 from assets.recordings.events import Event, from_rows, winners
-from assets.recordings.ledger import Compacted, Ledger
+from assets.recordings.ledger import Ledger
 from assets.recordings.manifest import is_event_file, read_manifest, recording_sums
 from resources.errors import StorageError
 from resources.model import Leg, RecordingKey
@@ -63,12 +64,12 @@ class Verification:
 
     def __post_init__(self) -> None:
         # Before anything else: what it names has to be there, whatever is written meanwhile.
-        self._compacted = self.ledger.compacted(self.provider)
-        self._trail = Trail(self.ledger, self._compacted.folded)
+        self._compacted = Compacted.of(self.ledger, self.provider)
+        self._trail = Trail(self.ledger, self._compacted)
 
     def days(self) -> list[date]:
         """Return every partition that anything in the root knows of, ascending: a removed folder is missed by the others."""
-        found = self._compacted.days | set(self.ledger.days(self.provider))
+        found = self._compacted.parts.keys() | set(self.ledger.days(self.provider))
         for tree in (names.MANIFESTS, names.RECORDINGS):
             listed = self.ledger.storage.list(f"{tree}/provider={self.provider}")
             found |= {day for info in listed if (day := _day_in(info.path)) is not None}
@@ -87,12 +88,12 @@ class Verification:
         events = winners([*compacted, *(event for of_file in told.values() for event in of_file)])
         yield from self._copies(event for _, event in sorted(events.items()))
         if not trail.faults and not unread:
-            yield from self._compare_state(compacted, told)
+            yield from self._compare_state(day, compacted, told, trail.packed)
         expected = recording_sums(events.values(), provider, day)
         late = {
             (names.recording_folder(provider, day, event.key.execution_id), event.key.leg)
             for path, of_file in told.items()
-            if self._is_newer(path, manifest)
+            if path not in trail.packed and self._is_newer(path, manifest)
             for event in of_file
         }
         yield from self._compare_manifest(day, expected, manifest, late, events_in_doubt=bool(trail.faults))
@@ -114,15 +115,18 @@ class Verification:
         reading = read_back(self.ledger.storage, event.key, event.day, event.copy)
         return Verdict(event.key, event.copy.path, reading.bytes, reading.words)
 
-    def _compare_state(self, compacted: Iterable[Event], told: Mapping[str, list[Event]]) -> Iterator[Verdict]:
+    def _compare_state(
+        self, day: date, compacted: Iterable[Event], told: Mapping[str, list[Event]], packed: Collection[str]
+    ) -> Iterator[Verdict]:
         """Compare what runs read, the compacted state and the tail, with what the events alone say."""
         truth = winners(event for of_file in told.values() for event in of_file)
-        tail = (event for path, of_file in told.items() if path not in self._compacted.folded for event in of_file)
+        folded = {*self._compacted.folded, *packed}
+        tail = (event for path, of_file in told.items() if path not in folded for event in of_file)
         read = winners([*compacted, *tail])
         for key in sorted(truth.keys() | read.keys()):
             if truth.get(key) != read.get(key):
                 words = f"the compacted state of {key} is not what its events say: run `recording-archive rebuild`"
-                yield Verdict(key, self._compacted.path, 0, words)
+                yield Verdict(key, self._compacted.path_of(day), 0, words)
 
     def _is_newer(self, path: str, manifest: Mapping[str, str] | None) -> bool:
         """Whether an event file came after the manifest, as while a run is at work; what was folded has come before."""

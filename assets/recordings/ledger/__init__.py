@@ -1,5 +1,6 @@
 """The ledger: append-only event files, and what is compacted of them."""
 
-from assets.recordings.ledger.store import Compacted, FoldReport, Ledger
+from assets.recordings.ledger.folding import FoldReport
+from assets.recordings.ledger.store import Ledger
 
-__all__ = ["Compacted", "FoldReport", "Ledger"]
+__all__ = ["FoldReport", "Ledger"]

@@ -22,8 +22,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from assets.recordings.ledger.digests import digests_of, row_digest
+
 METADATA_KEY = b"recording_archive.chain"
-_DIGEST_BYTES = 8
 
 
 class ChainLink(msgspec.Struct, frozen=True):
@@ -63,11 +64,13 @@ class Chain:
             rows: with every column of ``schema`` in its order, as a reader will see them.
             schema: of the file.
         """
-        digests = tuple(map(row_digest, rows))
-        link = ChainLink(self.writer, self.number + 1, path, self.last_path, self.last_sha256, digests)
-        table = pa.Table.from_pylist(list(rows), schema=schema.with_metadata({METADATA_KEY: msgspec.json.encode(link)}))
+        return self.encode_table(path, pa.Table.from_pylist(list(rows), schema=schema), tuple(map(row_digest, rows)))
+
+    def encode_table(self, path: str, table: pa.Table, digests: Sequence[str]) -> bytes:
+        """Return the Parquet file of ``table``, whose rows have these ``digests``; otherwise as :meth:`encode`."""
+        link = ChainLink(self.writer, self.number + 1, path, self.last_path, self.last_sha256, tuple(digests))
         sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
+        pq.write_table(table.replace_schema_metadata({METADATA_KEY: msgspec.json.encode(link)}), sink, compression="zstd")
         return sink.getvalue()
 
     def written(self, path: str, data: bytes) -> None:
@@ -84,15 +87,20 @@ class EventFile:
         path: relative to the archive root.
         sha256: of its bytes.
         link: what it says of itself; None where it says nothing, or nothing that can be read.
-        rows: its rows; None where it is no Parquet file.
+        table: its rows, in the columns that it has; None where it is no Parquet file.
         digests: of the rows as they are now, in their order.
     """
 
     path: str
     sha256: str
     link: ChainLink | None
-    rows: tuple[Mapping[str, Any], ...] | None
+    table: pa.Table | None
     digests: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Mapping[str, Any], ...] | None:
+        """Its rows; None where it is no Parquet file."""
+        return tuple(self.table.to_pylist()) if self.table is not None else None
 
     @property
     def is_own(self) -> bool:
@@ -101,7 +109,7 @@ class EventFile:
         return (
             link is not None
             and link.path == self.path
-            and self.rows is not None
+            and self.table is not None
             and link.rows == self.digests
             and (link.number == 1) == (not link.previous)
         )
@@ -119,7 +127,7 @@ class EventFile:
     @property
     def lost_rows(self) -> int:
         """How many of the writer's rows are not there as it wrote them."""
-        if self.link is None or self.rows is None:
+        if self.link is None or self.table is None:
             return 0
         return (Counter(self.link.rows) - Counter(self.digests)).total()
 
@@ -138,21 +146,15 @@ def read_event_file(path: str, data: bytes) -> EventFile:
     digest = sha256_of(data)
     try:
         table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
-        rows = tuple(table.to_pylist())
-        digests = tuple(map(row_digest, rows))
-    except (pa.ArrowException, msgspec.MsgspecError, OSError, ValueError, TypeError):
+        digests = tuple(digests_of(table))
+    except (pa.ArrowException, msgspec.MsgspecError, OSError, ValueError, TypeError, OverflowError):
         return EventFile(path, digest, None, None)
     metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
     try:
         link = msgspec.json.decode(metadata.get(METADATA_KEY, b""), type=ChainLink)
     except msgspec.MsgspecError:
         link = None
-    return EventFile(path, digest, link, rows, digests)
-
-
-def row_digest(row: Mapping[str, Any]) -> str:
-    """Return a short digest of a row, its columns' names included."""
-    return hashlib.blake2b(msgspec.json.encode(row), digest_size=_DIGEST_BYTES).hexdigest()
+    return EventFile(path, digest, link, table, digests)
 
 
 def sha256_of(data: bytes) -> str:

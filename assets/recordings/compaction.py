@@ -1,0 +1,67 @@
+"""Compacting the ledger of one provider: events into one file a day, and what newer files have replaced out of the way."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from assets.recordings import names
+from assets.recordings.ledger import Ledger
+from assets.recordings.ledger.reading import by_day
+from assets.recordings.manifest import publish_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionReport:
+    """What a compaction did.
+
+    Attributes:
+        provider: whose ledger.
+        days: whose events were compacted now.
+        rows: events in the files that were written.
+        files_before: of events and states, before.
+        files_after: the same afterwards; replaced ones stay for the grace period.
+        removed: files that were removed.
+        left: path and words of files that stay as they are, because they are not what a writer wrote.
+    """
+
+    provider: str
+    days: tuple[date, ...]
+    rows: int
+    files_before: int
+    files_after: int
+    removed: int
+    left: tuple[tuple[str, str], ...] = field(default=())
+
+
+def compact(ledger: Ledger, provider: str, *, grace: timedelta, shown: int | None) -> CompactionReport:
+    """Compact what was folded, and remove what was replaced long ago. Safe to kill, to run again, and beside everything else.
+
+    Args:
+        ledger: of the archive.
+        provider: whose part.
+        grace: for how long readers may still be on a replaced file.
+        shown: the generation that the published catalog shows: files that it names stay; None where there is no catalog.
+
+    Raises:
+        StorageError: the root failed; what was done before stays done.
+    """
+    before = _files(ledger, provider)
+    packed = ledger.pack(provider)
+    for day in packed.days:
+        publish_manifest(ledger, provider, day)
+
+    def let_go(paths: Collection[str]) -> None:
+        for day, leaving in sorted(by_day(paths).items()):
+            publish_manifest(ledger, provider, day, leaving=leaving)
+
+    removed = ledger.retire(provider, grace=grace, shown=shown, before_delete=let_go)
+    return CompactionReport(
+        provider, tuple(packed.days), packed.rows, before, _files(ledger, provider), removed, tuple(packed.left)
+    )
+
+
+def _files(ledger: Ledger, provider: str) -> int:
+    trees = (names.TAIL, names.EVENTS, names.STATES)
+    return sum(1 for tree in trees for _ in ledger.storage.list(f"{tree}/provider={provider}"))

@@ -1,0 +1,234 @@
+"""Reading the ledger: the states that a fold has published, overlaid with the tail that it does not know.
+
+A reading is right at every moment: before a fold, after it, and while two folds race. It takes a snapshot first, and lists the
+tail after it: what is folded in between is then in both, and counts once. Files that a snapshot names may go while they are
+read, long after newer ones have taken their place: then it is done again, with the newer ones.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date
+from typing import ParamSpec, TypeVar, cast
+
+import pyarrow as pa
+
+from assets.recordings import names
+from assets.recordings.events import SCHEMA
+from assets.recordings.ledger import ids, places, snapshot, winning
+from assets.recordings.ledger.files import read_table
+from assets.recordings.ledger.snapshot import Partition, Snapshot
+from resources.arrow import compute as pc
+from resources.errors import NotStoredError
+from resources.storage import ArchiveStorage
+
+_TRIES = 5
+_KEY = ["date", "execution_id", "leg"]
+_Arguments = ParamSpec("_Arguments")
+_Answer = TypeVar("_Answer")
+
+
+def again_when_folded(read: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _Answer]:
+    """Read again when a file that was being read is gone: folds have gone on meanwhile, and newer ones are there."""
+
+    @functools.wraps(read)
+    def reading(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Answer:
+        for _ in range(_TRIES - 1):
+            try:
+                return read(*args, **kwargs)
+            except NotStoredError:
+                continue
+        return read(*args, **kwargs)
+
+    return reading
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads the files of one archive's ledger. Keeps the last list of partitions, which never changes under its name."""
+
+    storage: ArchiveStorage
+    _partitions: tuple[str, dict[date, Partition]] = ("", {})
+
+    def latest(self, provider: str) -> Snapshot | None:
+        """Return the current snapshot; None where nothing was folded yet."""
+        return snapshot.latest(self.storage, provider)
+
+    def partitions(self, taken: Snapshot | None) -> dict[date, Partition]:
+        """Return the days of a snapshot; none of None."""
+        if taken is None:
+            return {}
+        known, parts = self._partitions
+        if known != taken.days:
+            parts = snapshot.partitions(self.storage, taken)
+            self._partitions = (taken.days, parts)
+        return parts
+
+    # -- names
+
+    def appended(self, provider: str) -> list[str]:
+        """Return the event files of the tail's folder, ascending, folded or not."""
+        return [info.path for info in self.storage.list(names.tail_folder(provider)) if places.is_events(info.path)]
+
+    def filed(self, provider: str, day: date | None = None) -> list[str]:
+        """Return the files of compacted events, of one day or of all, and those that older versions have put beside them."""
+        folder = names.events_folder(provider, day) if day is not None else f"{names.EVENTS}/provider={provider}"
+        return [info.path for info in self.storage.list(folder) if places.is_events(info.path)]
+
+    def tail(self, provider: str, taken: Snapshot | None) -> list[str]:
+        """Return the event files that no state knows. Without a snapshot those are all that there are, compacted ones too."""
+        if taken is None:
+            return [*self.filed(provider), *self.appended(provider)]
+        folded = frozenset(taken.folded)
+        return [path for path in self.appended(provider) if path not in folded]
+
+    # -- tables
+
+    def table(self, paths: Iterable[str], columns: list[str] | None = None) -> pa.Table:
+        """Return the rows of several files."""
+        schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+        return pa.concat_tables([schema.empty_table(), *(read_table(self.storage, path, columns) for path in paths)])
+
+    def state(self, provider: str, part: Partition | None, columns: list[str] | None = None) -> pa.Table:
+        """Return the folded state of a partition; where its file was deleted, made again from the events."""
+        if part is None:
+            return self.table([], columns)
+        try:
+            return read_table(self.storage, part.state, columns)
+        except NotStoredError:
+            current = self.partitions(self.latest(provider)).get(part.day)
+            if current is None or current.state != part.state:
+                raise
+        state = winning.winners_of([self.table(self.sources(part))])
+        return state if columns is None else state.select(columns)
+
+    def sources(self, part: Partition) -> list[str]:
+        """Return the files of events that a partition's state was made of, but for those that are gone."""
+        found = [part.history] if part.history is not None else []
+        return [*found, *(path for path in part.folded if self.storage.exists(path))]
+
+    def day(self, provider: str, day: date) -> pa.Table:
+        """Return the winning event of each recording of one partition."""
+        taken = self.latest(provider)
+        tail = [path for path in self.tail(provider, taken) if places.day_of(path) == day]
+        part = self.partitions(taken).get(day)
+        self.settle(tail)
+        return winning.winners_of([self.state(provider, part), self.table(tail)])
+
+    def everything(self, provider: str) -> Iterable[pa.Table]:
+        """Yield the winning events, a partition at a time."""
+        taken = self.latest(provider)
+        parts, tail = self.partitions(taken), by_day(self.tail(provider, taken))
+        for day in sorted(parts.keys() | tail.keys()):
+            yield winning.winners_of([self.state(provider, parts.get(day)), self.table(tail.get(day, ()))])
+
+    def open(self, provider: str, columns: list[str] | None = None) -> pa.Table:
+        """Return the winning events of the recordings that have not ended, over all partitions.
+
+        Reads the published open ones and the tail, not the history.
+        """
+        taken = self.latest(provider)
+        tail = self.tail(provider, taken)
+        if not tail:
+            return self.published_open(provider, taken, columns)
+        needed = None if columns is None else list(dict.fromkeys([*columns, *winning.ORDER_COLUMNS]))
+        published, appended = self.published_open(provider, taken, needed), self.table(tail, needed)
+        continued = _continued(appended, published)
+        states = [self._rows_of(provider, part, continued, needed) for part in self._parts_of(taken, continued)]
+        found = winning.open_part(winning.winners_of([published, appended, *states]))
+        return found if columns is None else found.select(columns)
+
+    def published_open(self, provider: str, taken: Snapshot | None, columns: list[str] | None = None) -> pa.Table:
+        """Return the open recordings as a fold has published them; made again from the states where the file was deleted."""
+        if taken is None:
+            return self.table([], columns)
+        try:
+            return self.table([taken.open], columns)
+        except NotStoredError:
+            current = self.latest(provider)
+            if current is None or current.open != taken.open:
+                raise
+        opened = (winning.open_part(self.state(provider, part)) for part in self.partitions(taken).values())
+        table = pa.concat_tables([SCHEMA.empty_table(), *opened])
+        return table if columns is None else table.select(columns)
+
+    def _parts_of(self, taken: Snapshot | None, rows: pa.Table) -> list[Partition]:
+        if rows.num_rows == 0:
+            return []
+        parts = self.partitions(taken)
+        return [parts[day] for day in cast("list[date]", rows["date"].unique().to_pylist()) if day in parts]
+
+    def _rows_of(self, provider: str, part: Partition, keys: pa.Table, columns: list[str] | None) -> pa.Table:
+        state = self.state(provider, part, columns)
+        return state.filter(pc.is_in(state["execution_id"], value_set=keys["execution_id"].unique()))
+
+    def find(self, provider: str, execution_id: str) -> pa.Table:
+        """Return the winning events of one execution's recordings, by way of the index of ids: no day has to be known."""
+        taken = self.latest(provider)
+        tail = self.table(self.tail(provider, taken))
+        mine = tail.filter(pc.equal(tail["execution_id"], execution_id))
+        days = set(ids.days_of(self.storage, taken.ids, execution_id)) if taken is not None else set[date]()
+        parts = self.partitions(taken) if days else {}
+        rows = [self._rows_of(provider, parts[day], _one(execution_id), None) for day in sorted(days & parts.keys())]
+        return winning.winners_of([mine, *rows])
+
+    # -- events
+
+    def packed(self, taken: Snapshot) -> frozenset[str]:
+        """Return the event files that still lie in the tail's folder though a history holds their rows."""
+        waiting = {path for part in self.partitions(taken).values() for path in part.folded}
+        return frozenset(path for path in taken.folded if path not in waiting)
+
+    def events(self, provider: str) -> Iterable[pa.Table]:
+        """Yield every event, a file at a time, each once."""
+        taken = self.latest(provider)
+        if taken is None:
+            yield _each_once(self.table(self.tail(provider, None)))
+            return
+        packed, parts = self.packed(taken), self.partitions(taken).values()
+        outside = {path for part in parts for path in part.folded if self.storage.exists(path)}
+        outside |= {path for path in self.appended(provider) if path not in packed}
+        for path in [*(part.history for part in parts if part.history is not None), *sorted(outside)]:
+            yield read_table(self.storage, path)
+
+    def settle(self, paths: Iterable[str]) -> None:
+        """See to the names of event files that something is built on: their writers may have died before those lasted."""
+        for folder in sorted({path.rpartition("/")[0] for path in paths}):
+            self.storage.settle(folder)
+
+
+def by_day(paths: Iterable[str]) -> dict[date, list[str]]:
+    """Return files of events by their partition."""
+    found: dict[date, list[str]] = {}
+    for path in paths:
+        found.setdefault(places.day_of(path), []).append(path)
+    return found
+
+
+def _continued(appended: pa.Table, published: pa.Table) -> pa.Table:
+    """Return the keys of the tail for which the states have to be asked.
+
+    Those would be open by the tail, are not among the open ones that are published, and began before the tail: they had ended by
+    the time of the fold, or somebody asked for them again.
+    """
+    winners = winning.open_part(winning.winners_of([appended])).select(_KEY)
+    first = appended.group_by(_KEY).aggregate([("seq", "min")])
+    late = first.filter(pc.greater(first["seq_min"], 1)).select(_KEY)
+    candidates = late.join(winners, _KEY, join_type="left semi") if late.num_rows and winners.num_rows else late.slice(0, 0)
+    if candidates.num_rows == 0:
+        return candidates
+    return candidates.join(published.select(_KEY), _KEY, join_type="left anti")
+
+
+def _one(execution_id: str) -> pa.Table:
+    return pa.table({"execution_id": [execution_id]})
+
+
+def _each_once(table: pa.Table) -> pa.Table:
+    """Return the rows of files of which one may be a compaction of others."""
+    first = (
+        table.append_column("row", pa.array(range(table.num_rows), pa.int64())).group_by("event_id").aggregate([("row", "min")])
+    )
+    return table.take(first["row_min"].sort())
