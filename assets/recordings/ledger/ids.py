@@ -1,8 +1,8 @@
 """The id index of one provider: on which days an execution is, without a look at the days.
 
-Segments are immutable Parquet files of pairs (``execution_id``, ``date``), sorted. News go into a small segment of their own; when a
-size has :data:`_FAN` of them they are merged into one, as in a log-structured merge tree. So a pair is written again a few times
-in its life, there are few segments however many pairs, and a look-up reads their footers and one row group of each.
+Segments are immutable, sorted Parquet files of pairs (``execution_id``, ``date``). News go into a small one of their own;
+when :data:`_FAN` have one size they are merged into one, as in a log-structured merge tree. So a pair is written again a few
+times in its life, there are few segments however many pairs, and a look-up reads their footers and one row group of each.
 
 Nothing is changed in place and nothing is deleted here: who holds the former segments goes on reading them.
 """
@@ -15,26 +15,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import date
+from typing import Any, cast
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from assets.recordings import names
 from resources.errors import StorageError
 from resources.storage import ArchiveStorage
 
-LEDGER = "lake/ledger"
+
 PAIRS = pa.schema([("execution_id", pa.string()), ("date", pa.date32())])
 """The columns of a segment and of what is added to the index."""
 
 SEGMENT_ROWS = 4_000_000
-"""No merge makes a segment of more rows. One of this size has about 100 MB for random ids."""
+"""No merge makes a segment of more rows. One of this size has about 150 MB for random ids."""
 _FAN = 4
 _SMALLEST_ROWS = 16_384
 _ROW_GROUP_ROWS = 4_096
 _READERS = 8
-_ORDER = [("execution_id", "ascending"), ("date", "ascending")]
+# LZ4: a look-up reads one row group of each segment, and unpacks it in half the time that zstd takes.
+_WRITING: dict[str, Any] = {"compression": "lz4", "use_dictionary": ["date"], "write_statistics": ["execution_id"]}
 _FOOTER_BYTES = 256 * 1024
 
 
@@ -62,7 +65,7 @@ def grown(
     """
     if not pairs.num_rows:
         return tuple(segments)
-    folder = f"{LEDGER}/provider={provider}/ids"
+    folder = f"{names.LEDGER}/provider={provider}/ids"
     added = _write(
         storage, f"{folder}/{generation:010d}-{uuid.uuid4().hex}.parquet", [_ordered(pairs.select(PAIRS.names).cast(PAIRS))]
     )
@@ -99,7 +102,10 @@ def _dates(file: pq.ParquetFile, execution_id: str) -> Iterator[date]:
     footer = file.metadata
 
     def least(group: int) -> str:
-        return footer.row_group(group).column(0).statistics.min
+        statistics = footer.row_group(group).column(0).statistics
+        if statistics is None or not statistics.has_min_max:  # ids too long for a footer
+            return str(file.read_row_group(group, columns=["execution_id"])["execution_id"][0].as_py())
+        return str(statistics.min)
 
     low, high = 0, footer.num_row_groups  # the first row group that begins with the id, or with a greater one
     while low < high:
@@ -108,7 +114,7 @@ def _dates(file: pq.ParquetFile, execution_id: str) -> Iterator[date]:
     group = max(low - 1, 0)
     while group < footer.num_row_groups and least(group) <= execution_id:
         rows = file.read_row_group(group, use_threads=False)
-        yield from rows.filter(pc.equal(rows["execution_id"], execution_id))["date"].to_pylist()
+        yield from cast("list[date]", rows.filter(pc.field("execution_id") == pa.scalar(execution_id))["date"].to_pylist())
         group += 1
 
 
@@ -141,12 +147,12 @@ def _merged(storage: ArchiveStorage, segments: Sequence[Segment]) -> Iterator[pa
         heads = [next(source, None) for source in sources]
         while any(head is not None for head in heads):
             # Up to the least of the last ids, nothing can come behind what is there.
-            border = min(head["execution_id"][-1].as_py() for head in heads if head is not None)
+            border = min(str(head["execution_id"][-1].as_py()) for head in heads if head is not None)
             ready: list[pa.Table] = []
             for number, head in enumerate(heads):
                 if head is None:
                     continue
-                count = pc.sum(pc.less_equal(head["execution_id"], border)).as_py()
+                count = head.filter(pc.field("execution_id") <= pa.scalar(border)).num_rows
                 ready.append(head.slice(0, count))
                 heads[number] = head.slice(count) if count < head.num_rows else next(sources[number], None)
             yield _ordered(pa.concat_tables(ready))
@@ -158,7 +164,12 @@ def _row_groups(file: pq.ParquetFile) -> Iterator[pa.Table]:
 
 
 def _ordered(pairs: pa.Table) -> pa.Table:
-    return pairs.group_by(PAIRS.names, use_threads=False).aggregate([]).select(PAIRS.names).sort_by(_ORDER)
+    return (
+        pairs.group_by(PAIRS.names, use_threads=False)
+        .aggregate([])
+        .select(PAIRS.names)
+        .sort_by([(name, "ascending") for name in PAIRS.names])
+    )
 
 
 def _opened(storage: ArchiveStorage, segment: Segment, stack: ExitStack) -> pq.ParquetFile:
@@ -166,7 +177,7 @@ def _opened(storage: ArchiveStorage, segment: Segment, stack: ExitStack) -> pq.P
     try:
         return stack.enter_context(pq.ParquetFile(source))
     except (pa.ArrowException, OSError) as error:
-        msg = f"{segment.path} in {storage.url} is damaged ({type(error).__name__}): move {LEDGER} away and run `rebuild`"
+        msg = f"{segment.path} in {storage.url} is damaged ({type(error).__name__}): move {names.LEDGER} away and run `rebuild`"
         raise StorageError(msg) from None
 
 
@@ -176,7 +187,7 @@ def _write(storage: ArchiveStorage, path: str, tables: Iterable[pa.Table]) -> Se
     def encoded() -> Iterator[bytes]:
         nonlocal rows
         sink = io.BytesIO()
-        with pq.ParquetWriter(sink, PAIRS, compression="lz4", use_dictionary=["date"], write_statistics=True) as writer:
+        with pq.ParquetWriter(sink, PAIRS, **_WRITING) as writer:
             for table in _regrouped(tables):
                 rows += table.num_rows
                 writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
