@@ -26,7 +26,6 @@ from assets.recordings import names
 from resources.errors import StorageError
 from resources.storage import ArchiveStorage
 
-
 PAIRS = pa.schema([("execution_id", pa.string()), ("date", pa.date32())])
 """The columns of a segment and of what is added to the index."""
 
