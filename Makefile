@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Set-up never reads an environment that happens to be active.
 unexport PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help demo ui test kill-suite large check bench chaos simulate clean lock
+.PHONY: help demo ui test kill-suite large check bench bench-lake chaos simulate clean lock
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ check: $(VENV)/.dev ## lint, format, types, floors, dead code, dependencies
 
 bench: $(VENV)/.dev ## the transfer beside its peer, interleaved; writes docs/performance.md
 	@$(BIN)/python -m benchmarks.transfer
+
+bench-lake: $(VENV)/.dev ## a lake of ten million executions, and what is asked of it; 10 GB of disk; writes docs/performance.md
+	@$(BIN)/python -m benchmarks.lake $(ARGS)
 
 simulate: $(VENV)/.dev ## random worlds, SEEDS of them; or one again, SEED=n; writes docs/reliability.md
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),500) --write)

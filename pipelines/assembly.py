@@ -7,6 +7,7 @@ import warnings
 import dagster as dg
 
 from assets.catalog.asset import build_catalog_asset
+from assets.catalog.compaction_asset import build_compaction_asset
 from assets.executions.asset import build_executions_asset
 from assets.recordings.asset import build_recordings_asset
 from assets.recordings.audit.fixity_asset import build_fixity_asset
@@ -43,7 +44,7 @@ def _build(
     fixity = [build_fixity_asset(spec, made) for spec, made in zip(specs, recordings, strict=True)]
     made = [*executions, *recordings, *fixity]
     return dg.Definitions(
-        assets=[*made, build_catalog_asset(specs, made)],
+        assets=[*made, build_catalog_asset(specs, made), build_compaction_asset(specs, made)],
         jobs=build_jobs(specs),
         schedules=build_schedules(specs, settings),
         sensors=build_sensors(specs, settings),

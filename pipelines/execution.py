@@ -11,7 +11,7 @@ import dagster as dg
 
 from assets.recordings.queue import DayRange
 from pipelines.in_flight import range_of_tags, request
-from pipelines.jobs import CATALOG_JOB, archive_job_name, fixity_job_name, retry_job_name
+from pipelines.jobs import CATALOG_JOB, COMPACTION_JOB, archive_job_name, fixity_job_name, retry_job_name
 from resources.dagster_archive import ArchiveResource
 from resources.redaction import redact
 
@@ -20,13 +20,14 @@ _QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITI
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """How a run ended: the messages of its failures, and those of asset checks that did not pass."""
+    """How a run ended: the messages of its failures and of asset checks that did not pass, and the metadata of what it made."""
 
     run_id: str
     job: str
     span: DayRange | None
     failures: tuple[str, ...]
     failed_checks: tuple[str, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(slots=True)
@@ -49,6 +50,10 @@ class Launcher:
     def audit(self, provider: str) -> JobResult:
         """Read back what is due of a provider's copies, and mend what is bad."""
         return self._launch(fixity_job_name(provider), {}, None, _QUIET)
+
+    def compact(self) -> JobResult:
+        """Fold and compact the lake."""
+        return self._launch(COMPACTION_JOB, {}, None, _QUIET)
 
     def publish(self) -> JobResult:
         """Fold the ledger and publish the catalog."""
@@ -103,6 +108,11 @@ class Launcher:
             failed_checks=tuple(
                 f"{check.asset_key.to_user_string()}: {check.description or check.check_name}" for check in checks
             ),
+            metadata={
+                name: value.value
+                for event in done.get_asset_materialization_events()
+                for name, value in event.materialization.metadata.items()
+            },
         )
         self.runs.append(result)
         return result

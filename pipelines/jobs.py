@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from assets.catalog.asset import CATALOG_KEY
+from assets.catalog.compaction_asset import COMPACTION_KEY
 from resources.providers.protocol import ProviderSpec
 
 PROVIDER_TAG = "recording_archive/provider"
@@ -29,11 +30,15 @@ def fixity_job_name(provider: str) -> str:
 
 CATALOG_JOB = "catalog_publish"
 """Not "catalog": a job and the op of an asset cannot share a name in a code location."""
+COMPACTION_JOB = "lake_compact"
 
 
 def build_jobs(specs: Sequence[ProviderSpec]) -> list[dg.UnresolvedAssetJobDefinition]:
-    """Return the three jobs of each provider, and the one that publishes the catalog."""
-    jobs = [_job(CATALOG_JOB, [CATALOG_KEY], "Fold the ledger and publish archive.duckdb.")]
+    """Return the three jobs of each provider, the one that publishes the catalog, and the one that compacts the lake."""
+    jobs = [
+        _job(CATALOG_JOB, [CATALOG_KEY], "Fold the ledger and publish archive.duckdb."),
+        _job(COMPACTION_JOB, [COMPACTION_KEY], "Fold and compact the lake, and remove what was replaced long ago."),
+    ]
     for spec in specs:
         executions, recordings = dg.AssetKey([spec.name, "executions"]), dg.AssetKey([spec.name, "recordings"])
         tags = {PROVIDER_TAG: spec.name}

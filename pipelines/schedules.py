@@ -10,7 +10,7 @@ from assets.recordings.ledger import Ledger
 from assets.recordings.queue import QUEUE_COLUMNS, open_days, ranges_of, unfinished_days
 from assets.shell import clear_failures
 from pipelines.in_flight import UNFINISHED, days_in_flight, end_dead_runs, request
-from pipelines.jobs import archive_job_name, fixity_job_name
+from pipelines.jobs import COMPACTION_JOB, archive_job_name, fixity_job_name
 from resources.archive import is_on
 from resources.dagster_archive import ArchiveResource
 from resources.providers.protocol import ProviderSpec
@@ -28,9 +28,32 @@ def fixity_schedule_name(provider: str) -> str:
 
 
 def build_schedules(specs: Sequence[ProviderSpec], settings: Settings) -> list[dg.ScheduleDefinition]:
-    """Return the two schedules of each provider."""
+    """Return the two schedules of each provider, and that of the compaction."""
     running = dg.DefaultScheduleStatus.RUNNING if settings.archive_automation == "running" else dg.DefaultScheduleStatus.STOPPED
-    return [build(spec, running, settings) for spec in specs for build in (_build, _build_fixity)]
+    of_providers = [build(spec, running, settings) for spec in specs for build in (_build, _build_fixity)]
+    return [*of_providers, _build_compaction(running, settings)]
+
+
+COMPACTION_SCHEDULE = "lake_compaction"
+
+
+def _build_compaction(running: dg.DefaultScheduleStatus, settings: Settings) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=COMPACTION_SCHEDULE,
+        cron_schedule=settings.compaction_schedule_cron,
+        job_name=COMPACTION_JOB,
+        default_status=running,
+        execution_timezone="UTC",
+        description="Compacts what runs have appended into one sorted file a day, and removes what was replaced long ago.",
+    )
+    def compaction(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | dg.RunRequest:
+        tick = context.scheduled_execution_time.astimezone(UTC)
+        end_dead_runs(context.instance)
+        if context.instance.get_runs(filters=dg.RunsFilter(job_name=COMPACTION_JOB, statuses=UNFINISHED), limit=1):
+            return dg.SkipReason("a compaction is under way")
+        return dg.RunRequest(run_key=f"{tick:%Y-%m-%dT%H:%M}")
+
+    return compaction
 
 
 def _build(spec: ProviderSpec, running: dg.DefaultScheduleStatus, settings: Settings) -> dg.ScheduleDefinition:

@@ -7,6 +7,7 @@ from datetime import date
 
 import dagster as dg
 
+from assets.catalog.compaction_asset import COMPACTION_KEY
 from assets.recordings.ledger import Ledger
 from assets.recordings.queue import QUEUE_COLUMNS, Queue, fair_choice, queue_of, ranges_of
 from assets.shell import clear_failures
@@ -85,6 +86,7 @@ def reason_to_skip(queue: Queue, busy: int) -> str:
 
 def _catalog_sensor(specs: Sequence[ProviderSpec], running: dg.DefaultSensorStatus, interval: int) -> dg.SensorDefinition:
     keys = [dg.AssetKey([spec.name, kind]) for spec in specs for kind in ("executions", "recordings", "fixity")]
+    keys.append(COMPACTION_KEY)
 
     @dg.sensor(
         name=CATALOG_SENSOR,

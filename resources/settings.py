@@ -91,6 +91,10 @@ class Settings(BaseSettings):
     fixity_max_seconds: float = Field(default=1800.0, gt=0)
     fixity_max_repairs: int = Field(default=100, ge=0)
 
+    # -- the lake
+    archive_grace_hours: float = Field(default=24.0, ge=0)
+    compaction_schedule_cron: str = "50 * * * *"
+
     # -- automation
     archive_schedule_cron: str = "15 * * * *"
     archive_sensor_interval_seconds: int = Field(default=60, ge=1)
@@ -125,7 +129,7 @@ class Settings(BaseSettings):
             raise ValueError(msg) from None
         return value
 
-    @field_validator("archive_schedule_cron", "fixity_schedule_cron")
+    @field_validator("archive_schedule_cron", "fixity_schedule_cron", "compaction_schedule_cron")
     @classmethod
     def _is_a_cron_line(cls, value: str) -> str:
         if not _CRON.fullmatch(value.strip()):

@@ -143,6 +143,13 @@ def current(storage: ArchiveStorage) -> Pointer | None:
         raise StorageError(msg) from None
 
 
+def shown_generations(storage: ArchiveStorage) -> dict[str, int]:
+    """Return the snapshot of each provider's ledger that the published catalog shows; none where there is no catalog."""
+    if not storage.exists(POINTER):
+        return {}
+    return dict(msgspec.json.decode(storage.read(POINTER), type=Pointer).generations)
+
+
 def local_catalog(storage: ArchiveStorage, folder: Path) -> Path:
     """Return a local file with the current catalog: the published one itself, or a copy in ``folder``.
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-from assets.executions.ingest import DayReport, ExpectedRecording, IngestReport, ingest
+from assets.executions.ingest import DayReport, IngestReport, ingest
 from assets.executions.reads import note_reads
-from assets.recordings.discovery import discover
+from assets.recordings.discovery import Discovery
 from assets.recordings.duration import Tolerance
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
@@ -42,19 +42,20 @@ def build_executions_asset(spec: ProviderSpec, partitions: dg.PartitionsDefiniti
         days = [date.fromisoformat(key) for key in context.partition_keys]
         hold_run(context)
         with clear_failures(), archive.opened() as opened:
-            ledger, policy, now = Ledger(opened.storage), Policy.from_settings(opened.settings), opened.runtime.now()
-            tolerance = Tolerance.from_settings(opened.settings)
+            policy, tolerance = Policy.from_settings(opened.settings), Tolerance.from_settings(opened.settings)
+            run_id, now = context.run.run_id, opened.runtime.now()
+            discovery = Discovery(Ledger(opened.storage), spec.name, run_id=run_id, now=now, policy=policy, tolerance=tolerance)
 
-            def tell_ledger(day: date, expected: Sequence[ExpectedRecording]) -> None:
-                discover(ledger, spec.name, day, expected, run_id=context.run.run_id, now=now, policy=policy, tolerance=tolerance)
+            def note(past: Sequence[date]) -> None:
+                note_reads(opened.storage, spec.name, past, now)
 
-            report = ingest(opened.provider(spec.name), spec, opened.storage, days, now=now, before_write=tell_ledger)
+            provider = opened.provider(spec.name)
+            report = ingest(provider, spec, opened.storage, days, now=now, before_write=discovery, after_read=note)
             for day in report.days:
                 context.log.info(summary(spec, day))
                 context.add_asset_metadata(metadata(day), asset_key=context.asset_key, partition_key=day.day.isoformat())
             if report.error is not None:
                 raise report.error
-            note_reads(opened.storage, spec.name, days, now)
         yield dg.MaterializeResult(check_results=[_verdict(report)])
 
     return executions

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from typing import cast
+
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from assets.executions.schema import CANONICAL
 from resources.providers.protocol import ProviderSpec
@@ -11,21 +16,43 @@ from resources.providers.protocol import ProviderSpec
 _SCHEMA = pa.schema([(column.name, column.type) for column in CANONICAL])
 
 
-def canonical_columns(spec: ProviderSpec, parsed: pa.Table) -> tuple[dict[str, pa.Array], dict[int, str]]:
-    """Return the common columns of ``parsed``, row by row, and the rows for which the SQL failed, with the reason.
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """Return the process's own database, without a table: opening one takes longer than a day of few executions."""
+    connection = duckdb.connect(":memory:")
+    # One thread keeps the order of the rows whatever the SQL does, and leaves the cores to other partitions.
+    connection.execute("SET threads = 1")
+    return connection
 
-    A row that the SQL cannot digest has NULLs, is not terminal and expects no recording; the others are not touched by it.
 
-    Raises:
-        ValueError: the SQL does not give one row for each row, or not the documented columns: a fault of the spec.
-    """
-    faults: dict[int, str] = {}
-    with duckdb.connect(":memory:") as connection:
-        # One thread keeps the order of the rows whatever the SQL does, and leaves the cores to other partitions.
-        connection.execute("SET threads = 1; SET TimeZone = 'UTC'")
-        parts = [_attempt(connection, spec, parsed, 0, faults)]
-    table = pa.concat_tables(parts).combine_chunks() if parsed.num_rows else _SCHEMA.empty_table()
-    return {name: _whole(table[name]) for name in _SCHEMA.names} | _settled(table), faults
+class Canon:
+    """The common columns of one provider's rows. Not safe to use from several threads."""
+
+    def __init__(self, spec: ProviderSpec) -> None:
+        self._spec = spec
+        self._connection = _database().cursor()
+        self._connection.execute("SET TimeZone = 'UTC'")
+
+    def columns(self, parsed: pa.Table) -> tuple[dict[str, pa.Array], dict[int, str]]:
+        """Return the common columns of ``parsed``, row by row, and the rows for which the SQL failed, with the reason.
+
+        A row that the SQL cannot digest has NULLs, is not terminal and expects no recording; the others are not touched by it.
+
+        Raises:
+            ValueError: the SQL does not give one row for each row, or not the documented columns: a fault of the spec.
+        """
+        faults: dict[int, str] = {}
+        try:
+            parts = [_attempt(self._connection, self._spec, parsed, 0, faults)]
+        finally:
+            self._connection.unregister("parsed")
+        table = pa.concat_tables(parts).combine_chunks() if parsed.num_rows else _SCHEMA.empty_table()
+        columns = {name: _whole(table[name]) for name in _SCHEMA.names}
+        return columns | _settled(columns), faults
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
 
 def _attempt(
@@ -57,9 +84,11 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
 
 
-def _settled(table: pa.Table) -> dict[str, pa.Array]:
+def _settled(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
     """Return the two columns that are never NULL: nothing more happens to a purged execution, whatever its status says."""
-    columns = table.select(["terminal", "purged_at", "legs"]).to_pylist()
-    terminal = [bool(row["terminal"]) or row["purged_at"] is not None for row in columns]
-    legs = [row["legs"] or [] for row in columns]
-    return {"terminal": pa.array(terminal, pa.bool_()), "legs": pa.array(legs, _SCHEMA.field("legs").type)}
+    legs = columns["legs"]
+    if legs.null_count:
+        legs = pa.array([found or [] for found in legs.to_pylist()], legs.type)
+    ended = cast("pa.BooleanArray", columns["terminal"].fill_null(False))
+    terminal = cast("pa.Array", pc.or_(ended, columns["purged_at"].is_valid()))
+    return {"terminal": terminal, "legs": legs}

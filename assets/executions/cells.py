@@ -6,9 +6,8 @@ the two. Beyond that it accepts what loses nothing: ``3.0`` as an integer, and e
 
 from __future__ import annotations
 
-import io
 from datetime import UTC, datetime
-from typing import NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import msgspec
 import pyarrow as pa
@@ -58,7 +57,7 @@ def parse_lines(lines: bytes, schema: pa.Schema) -> pa.Table:
         pyarrow.ArrowException: a value does not fit its column; nothing is converted silently (1.5 is no integer).
     """
     return pj.read_json(
-        io.BytesIO(lines),
+        cast("BinaryIO", pa.BufferReader(lines)),
         # One block, since pyarrow refuses a row that straddles two; one thread, since partitions run side by side.
         read_options=pj.ReadOptions(use_threads=False, block_size=len(lines) + 1),
         parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from typing import cast
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from assets.executions import lake
+from assets.executions.decode import Decoder, moments_of
 from assets.executions.intake import Row, split, strict
-from assets.executions.merge import merge
 from assets.executions.schema import BAD, length_columns
 from assets.executions.spool import Spool
 from resources.errors import ArchiveError
 from resources.failpoints import Failpoint, reached
 from resources.model import ExecutionRecord, Leg, Window
-from resources.providers.protocol import Problem, Provider, ProviderSpec
+from resources.providers.protocol import Page, Problem, Provider, ProviderSpec
 from resources.redaction import redact, redact_json
 from resources.storage import ArchiveStorage
 
 PROBLEMS_SHOWN = 50
 """How many problems a report holds in words; all of them are counted."""
 _ID_SHOWN = 80
+_LEGS = {leg.value: leg for leg in Leg}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class IngestReport:
             self.problems.append(Problem(redact(problem.where), redact(problem.what)))
 
 
-BeforeWrite = Callable[[date, Sequence[ExpectedRecording]], None]
+BeforeWrite = Callable[[date, Sequence[ExpectedRecording]], object]
+AfterRead = Callable[[Sequence[date]], object]
 
 
 def ingest(
@@ -93,8 +96,12 @@ def ingest(
     *,
     now: datetime,
     before_write: BeforeWrite,
+    after_read: AfterRead | None = None,
 ) -> IngestReport:
     """Read the executions of ``days`` and merge them into their partitions.
+
+    A day is written as soon as the walk has come past it, so that a walk through a year neither piles up nor is lost as a whole.
+    What the walk brings of that day after all is merged at the end.
 
     Args:
         provider: the live client.
@@ -102,7 +109,9 @@ def ingest(
         storage: the archive root.
         days: the partitions; rows of other days are not written.
         now: UTC moment of this read.
-        before_write: told of all recordings of a day before the day's file is written, so that the ledger knows first.
+        before_write: told of all recordings of a day, some thousands at a time, before the day's file is written, so that the
+            ledger knows first.
+        after_read: told of days that were read to their end and written, as soon as they are.
 
     Returns:
         The report. Where the walk broke, ``error`` says why, and what had come is merged; the caller should fail.
@@ -113,43 +122,68 @@ def ingest(
     report = IngestReport()
     if not days:
         return report
-    with Spool() as spool:
-        try:
-            _walk(provider, days, spool, now, report)
-        except ArchiveError as error:
-            report.error = error
-        for day in dict.fromkeys(days):
-            report.days.append(_settle(spec, storage, day, spool.rows(day), before_write, report))
+    with Spool(Row) as spool, Decoder(spec) as decoder:
+        reading = _Reading(spec, storage, spool, decoder, before_write, report)
+        left = dict.fromkeys(days)
+        done: Window | None = None
+        for page in _pages(provider, Window.of_days(min(days), max(days)), report):
+            _take(page, left.keys() | reading.reports.keys(), spool, now, report)
+            if page.done is not None:
+                done = _joined(done, page.done)
+                past = [day for day in left if _contains(done, day)]
+                reading.settle(past)
+                for day in past:
+                    del left[day]
+                if past and after_read is not None:
+                    after_read(past)
+        reading.settle([day for day in dict.fromkeys(days) if day in left or spool.size(day)])
+        if left and report.error is None and after_read is not None:
+            after_read(list(left))
+    report.days = [reading.reports[day] for day in dict.fromkeys(days)]
     return report
 
 
-def _walk(provider: Provider, days: Sequence[date], spool: Spool, now: datetime, report: IngestReport) -> None:
-    wanted = frozenset(days)
-    for page in provider.find(Window.of_days(min(days), max(days))):
-        for problem in page.problems:
-            report.note(problem)
-        for record in page.records:
-            day = record.created_at.astimezone(UTC).date()
-            if day in wanted:
-                spool.add(day, _row(record, now, report))
+def _pages(provider: Provider, window: Window, report: IngestReport) -> Iterator[Page]:
+    """Yield the pages of a walk; what breaks it ends them, and goes to the report."""
+    try:
+        yield from provider.find(window)
+    except ArchiveError as error:
+        report.error = error
+
+
+def _take(page: Page, wanted: AbstractSet[date], spool: Spool[Row], now: datetime, report: IngestReport) -> None:
+    for problem in page.problems:
+        report.note(problem)
+    for record in page.records:
+        day = record.created_at.astimezone(UTC).date()
+        if day in wanted:
+            spool.add(day, _row(record, now, report))
+
+
+def _joined(done: Window | None, more: Window) -> Window:
+    """Return two spans as one where they touch, else the one that was told later."""
+    if done is None or more.start > done.end or more.end < done.start:
+        return more
+    return Window(min(done.start, more.start), max(done.end, more.end))
+
+
+def _contains(span: Window, day: date) -> bool:
+    window = Window.of_days(day, day)
+    return span.start <= window.start and window.end <= span.end
 
 
 def expected_recordings(spec: ProviderSpec, table: pa.Table) -> list[ExpectedRecording]:
-    """Return the recordings that the executions of a partition should have."""
+    """Return the recordings that the executions of ``table``, rows of a partition, should have."""
     lengths = length_columns(spec)
-    names = ("execution_id", "legs", "terminal", "ended_at", "purged_at", *dict.fromkeys(lengths.values()))
-    rows = table.select(names).to_pylist()
+    ids, legs, terminal = (cast("list[Any]", table[name].to_pylist()) for name in ("execution_id", "legs", "terminal"))
+    ended, purged = (moments_of(table[name]) for name in ("ended_at", "purged_at"))
+    lists = {leg: cast("list[float | None]", table[name].to_pylist()) for leg, name in lengths.items()}
+    seconds = {leg: [_length(value) for value in values] for leg, values in lists.items()}
+    unknown: list[float | None] = [None] * table.num_rows
     return [
-        ExpectedRecording(
-            row["execution_id"],
-            leg,
-            row["terminal"],
-            row["ended_at"],
-            row["purged_at"],
-            _length(row[lengths[leg]]) if leg in lengths else None,
-        )
-        for row in rows
-        for leg in map(Leg, row["legs"])
+        ExpectedRecording(ids[row], leg, terminal[row], ended[row], purged[row], seconds.get(leg, unknown)[row])
+        for row, names in enumerate(legs)
+        for leg in map(_LEGS.__getitem__, names)
     ]
 
 
@@ -166,26 +200,73 @@ def _row(record: ExecutionRecord, now: datetime, report: IngestReport) -> Row:
     return Row(record.execution_id, record.created_at, redact_json(intake.text.encode()).decode(), now, now)
 
 
-def _settle(
-    spec: ProviderSpec, storage: ArchiveStorage, day: date, rows: Iterable[Row], before_write: BeforeWrite, report: IngestReport
-) -> DayReport:
-    before = lake.snapshot(storage, spec, day)
-    merged = merge(spec, lake.rows_of(before.table), rows)
-    news = bool(merged.new or merged.changed or not before.settled)
-    table = lake.updated(spec, day, before.table, merged.rows) if news else before.table
-    # Also without news: a ledger that a kill left behind catches up.
-    before_write(day, expected_recordings(spec, table))
-    if news:
-        lake.write(storage, spec, day, table, before)
-        reached(Failpoint.EXECUTIONS_WRITTEN)
-    bad = table.filter(pc.field(BAD).is_valid()).select(["execution_id", BAD])
-    ids, values = (cast("list[str]", bad[name].to_pylist()) for name in ("execution_id", BAD))
-    for execution_id, fields in zip(ids, values, strict=True):
-        # The names alone: the values are people's data, and this report goes to Dagster's databases.
-        names = ", ".join(sorted(split(fields)))
-        report.note(Problem(_where(execution_id), f"fields that do not fit their columns, kept in _bad: {names}"))
-    running = table.num_rows - table.filter(pc.field("terminal")).num_rows
-    return DayReport(day, table.num_rows, merged.new, merged.changed, merged.kept, running, bad.num_rows)
+@dataclass(slots=True)
+class _Reading:
+    """What a read makes of the days, one after the other."""
+
+    spec: ProviderSpec
+    storage: ArchiveStorage
+    spool: Spool[Row]
+    decoder: Decoder
+    before_write: BeforeWrite
+    report: IngestReport
+    reports: dict[date, DayReport] = field(default_factory=dict[date, DayReport])
+
+    def settle(self, days: Sequence[date]) -> None:
+        """Merge what was read of ``days`` into their partitions, and forget it."""
+        for day in days:
+            self._settle(day)
+            self.spool.discard(day)
+
+    def _settle(self, day: date) -> None:
+        rows, size = self.spool.rows(day), self.spool.size(day)
+        with lake.updating(self.storage, self.spec, day, rows, size, decoder=self.decoder) as update:
+            found = DayReport(day, update.rows, update.new, update.changed, update.kept, 0, 0)
+            tally = _Tally()
+            if update.news:
+                update.publish(self._told(day, update.tables(), tally))
+                reached(Failpoint.EXECUTIONS_WRITTEN)
+            else:
+                # The ledger hears again: it may be one that a kill left behind.
+                for _ in self._told(day, update.tables(_told_columns(self.spec)), tally):
+                    pass
+        found = replace(found, non_terminal=tally.running, problem_count=tally.bad)
+        self.reports[day] = found if day not in self.reports else _both(self.reports[day], found)
+
+    def _told(self, day: date, tables: Iterator[pa.Table], tally: _Tally) -> Iterator[pa.Table]:
+        """Pass tables on once the ledger knows of their recordings, and count what is in them."""
+        for table in tables:
+            self.before_write(day, expected_recordings(self.spec, table))
+            tally.running += table.num_rows - (pc.sum(table["terminal"]).as_py() or 0)
+            if table[BAD].null_count < table.num_rows:
+                bad = table.filter(pc.field(BAD).is_valid()).select(["execution_id", BAD])
+                tally.bad += bad.num_rows
+                ids, values = (cast("list[str]", bad[name].to_pylist()) for name in ("execution_id", BAD))
+                for execution_id, fields in zip(ids, values, strict=True):
+                    # The names alone: the values are people's data, and this report goes to Dagster's databases.
+                    names = ", ".join(sorted(split(fields)))
+                    what = f"fields that do not fit their columns, kept in _bad: {names}"
+                    self.report.note(Problem(_where(execution_id), what))
+            yield table
+
+
+@dataclass(slots=True)
+class _Tally:
+    """How many executions still run, and how many have fields that do not fit."""
+
+    running: int = 0
+    bad: int = 0
+
+
+def _told_columns(spec: ProviderSpec) -> list[str]:
+    names = ("execution_id", "legs", "terminal", "ended_at", "purged_at", BAD, *length_columns(spec).values())
+    return list(dict.fromkeys(names))
+
+
+def _both(first: DayReport, later: DayReport) -> DayReport:
+    """Return one report of a day that was written, and once more since the walk brought more of it."""
+    kept = max(0, first.kept + later.new - (later.rows - later.kept))
+    return replace(later, new=first.new + later.new, changed=first.changed + later.changed, kept=kept)
 
 
 def _where(execution_id: str) -> str:

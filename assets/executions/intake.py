@@ -54,6 +54,36 @@ class Row(NamedTuple):
     last_seen_at: datetime
 
 
+class Entry(NamedTuple):
+    """A row of a partition that is being written; entries sort as the partition does.
+
+    Attributes:
+        created_at, execution_id, first_seen_at, last_seen_at: as in :class:`Row`.
+        place: the number of the row in the partition's former file that holds it as it is, or -1.
+        size: characters of the raw JSON.
+        raw: the raw JSON, or empty where ``place`` says where it is.
+    """
+
+    created_at: datetime
+    execution_id: str
+    place: int
+    size: int
+    raw: str
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+    @classmethod
+    def of(cls, row: Row, place: int = -1, *, held: bool = False) -> Entry:
+        """Return the entry of a row; ``held`` leaves out what the former file holds."""
+        raw = "" if held else row.raw
+        return cls(row.created_at, row.execution_id, place, len(row.raw), raw, row.first_seen_at, row.last_seen_at)
+
+    @property
+    def row(self) -> Row:
+        """The row; its raw JSON is empty where it was left out."""
+        return Row(self.execution_id, self.created_at, self.raw, self.first_seen_at, self.last_seen_at)
+
+
 class Intake(NamedTuple):
     """A strict JSON object, and what had to be repaired in it (None: nothing; the text is then the provider's own)."""
 
@@ -76,32 +106,34 @@ def strict(raw: bytes) -> Intake:
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
-        return Intake(_strict(raw.decode(errors="replace")).text, f"not UTF-8 at byte {error.start}")
-    return _strict(text)
+        text = raw.decode(errors="replace")
+        return Intake(_strict(text, text.encode()).text, f"not UTF-8 at byte {error.start}")
+    return _strict(text, raw)
 
 
-def _strict(text: str) -> Intake:
-    if _is_plain(text.encode()):
+def _strict(text: str, raw: bytes) -> Intake:
+    if _is_plain(raw):
         return Intake(text, None)
     pairs = _lenient_pairs(text)
     if pairs is None:
         return Intake(join({UNPARSED: text}), "not a JSON object")
     fields, repairs = _repair(pairs)
-    if not repairs and _is_strict(text.encode()):
+    if not repairs and _is_strict(raw):
         return Intake(text, None)
     return Intake(join(fields), "; ".join(repairs) or "a key is not strict JSON")
 
 
 def _is_plain(raw: bytes) -> bool:
-    """Tell cheaply that nothing can be wrong: strict JSON, no surrogates, and as long as its distinct fields alone would be."""
-    if _SURROGATE.search(raw):
+    """Tell cheaply that nothing can be wrong: strict JSON, no surrogates, and exactly what its distinct fields alone would be.
+
+    With white space between its fields it is something else: then a full parse decides.
+    """
+    if b"\\u" in raw and _SURROGATE.search(raw):
         return False
     try:
-        fields = split(raw)
+        return _ENCODER.encode(split(raw)) == raw
     except (msgspec.DecodeError, RecursionError):
         return False
-    # Braces, commas, and for each field two quotes and a colon. White space makes it longer too: then a full parse decides.
-    return len(raw) == 1 + sum(len(key.encode()) + len(memoryview(value)) + 4 for key, value in fields.items()) + (not fields)
 
 
 def _lenient_pairs(text: str) -> list[tuple[str, str]] | None:

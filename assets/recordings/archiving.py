@@ -226,6 +226,9 @@ class _DayRun:
             return
         try:
             stopped = None if event.key in self.orphans else self.memory.stop
+            if stopped is not None and stopped.fact.outcome is Outcome.BLOCKED and event.life.state is State.BLOCKED:
+                self._note(event, event)  # it was not asked and knows it: a weekend of a wrong key would be a million events
+                return
             result = stopped or self._try(event)
             if isinstance(result.error, AbsentError) and not result.error.certain:
                 with self._lock:
@@ -237,7 +240,10 @@ class _DayRun:
                 self._fault = self._fault or fault
 
     def _finish(self, event: Event, result: _Result) -> None:
-        after = self._record(event, result)
+        self._note(event, self._record(event, result))
+
+    def _note(self, event: Event, after: Event) -> None:
+        """Count in the report what became of a recording."""
         with self._lock:
             self.report.states[after.life.state] += 1
             if after.life.state is not State.ARCHIVED:

@@ -1,4 +1,4 @@
-"""Compacting the ledger of one provider: events into one file a day, and what newer files have replaced out of the way."""
+"""Folding and compacting the ledger of one provider: one file a day, and what newer ones have replaced out of the way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from assets.recordings import names
-from assets.recordings.ledger import Ledger
+from assets.recordings.ledger import FoldReport, Ledger
 from assets.recordings.ledger.reading import by_day
 from assets.recordings.manifest import publish_manifest
 
@@ -33,6 +33,24 @@ class CompactionReport:
     files_after: int
     removed: int
     left: tuple[tuple[str, str], ...] = field(default=())
+
+
+def fold(ledger: Ledger, provider: str) -> FoldReport:
+    """Fold the tail of one provider, with the manifests of its days written before.
+
+    A run that was killed before its manifest left one that does not know its last recordings. It is written before the fold: a
+    file that was folded, and that no manifest knows, is one whose line was removed.
+
+    Raises:
+        StorageError: the root failed, or an event file is damaged; days that were folded before stay so.
+    """
+    known = ledger.tail_days(provider)
+    for day in sorted(known):
+        publish_manifest(ledger, provider, day)
+    done = ledger.fold(provider)
+    for day in sorted(set(done.days) - known):
+        publish_manifest(ledger, provider, day)
+    return done
 
 
 def compact(ledger: Ledger, provider: str, *, grace: timedelta, shown: int | None) -> CompactionReport:

@@ -28,6 +28,50 @@ class Finding:
     described: int
 
 
+class Discovery:
+    """Tells the ledger of the recordings that executions should have, some at a time; the ledger is asked once for each day."""
+
+    def __init__(
+        self, ledger: Ledger, provider: str, *, run_id: str, now: datetime, policy: Policy, tolerance: Tolerance = _USUAL
+    ) -> None:
+        self._ledger = ledger
+        self._provider = provider
+        self._run_id = run_id
+        self._now = now
+        self._policy = policy
+        self._tolerance = tolerance
+        self._day: date | None = None
+        self._known: dict[RecordingKey, Event] = {}
+
+    def __call__(self, day: date, expected: Iterable[ExpectedRecording]) -> Finding:
+        """Tell of recordings of ``day``. Again is harmless.
+
+        Raises:
+            StorageError: the events could not be written; then nothing should be written that follows from them.
+        """
+        if day != self._day:
+            self._known = dict(self._ledger.read_day(self._provider, day))
+            self._day = day
+        events = [event for item in expected if (event := self._event(day, item)) is not None]
+        self._ledger.append(events, self._now)
+        self._known.update((event.key, event) for event in events)
+        reached(Failpoint.RECORDINGS_DISCOVERED)
+        outcomes = [event.outcome for event in events]
+        return Finding(*map(outcomes.count, (Outcome.DISCOVERED, Outcome.ENDED, Outcome.PURGED, Outcome.DESCRIBED)))
+
+    def _event(self, day: date, item: ExpectedRecording) -> Event | None:
+        key = RecordingKey(self._provider, item.execution_id, item.leg)
+        before = self._known.get(key)
+        outcome = _news(before, item)
+        if outcome is None:
+            return None
+        fact = Fact(outcome, execution_ended=item.terminal, ended_at=item.ended_at)
+        life = transition(before.life if before else None, fact, self._now, self._policy, key)
+        seconds = item.expected_seconds
+        event = Event(key, day, uuid4().hex, 1, self._now, self._run_id, outcome, life, expected_seconds=seconds)
+        return event if before is None else _after(before, event, self._tolerance)
+
+
 def discover(
     ledger: Ledger,
     provider: str,
@@ -39,27 +83,8 @@ def discover(
     policy: Policy,
     tolerance: Tolerance = _USUAL,
 ) -> Finding:
-    """Tell the ledger of the recordings that the executions of one partition should have. Again is harmless.
-
-    Raises:
-        StorageError: the events could not be written; then nothing should be written that follows from them.
-    """
-    known = ledger.read_day(provider, day)
-    events: list[Event] = []
-    for item in expected:
-        key = RecordingKey(provider, item.execution_id, item.leg)
-        before = known.get(key)
-        outcome = _news(before, item)
-        if outcome is None:
-            continue
-        fact = Fact(outcome, execution_ended=item.terminal, ended_at=item.ended_at)
-        life = transition(before.life if before else None, fact, now, policy, key)
-        event = Event(key, day, uuid4().hex, 1, now, run_id, outcome, life, expected_seconds=item.expected_seconds)
-        events.append(event if before is None else _after(before, event, tolerance))
-    ledger.append(events, now)
-    reached(Failpoint.RECORDINGS_DISCOVERED)
-    outcomes = [event.outcome for event in events]
-    return Finding(*map(outcomes.count, (Outcome.DISCOVERED, Outcome.ENDED, Outcome.PURGED, Outcome.DESCRIBED)))
+    """Tell the ledger of the recordings that the executions of one partition should have; see :class:`Discovery`."""
+    return Discovery(ledger, provider, run_id=run_id, now=now, policy=policy, tolerance=tolerance)(day, expected)
 
 
 def _news(before: Event | None, item: ExpectedRecording) -> Outcome | None:

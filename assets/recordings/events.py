@@ -6,7 +6,7 @@ be read without the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
@@ -156,7 +156,7 @@ SCHEMA = pa.schema(
 """The columns of an event file and of the compacted state; one row an event."""
 
 _NOTHING: dict[str, Any] = dict.fromkeys(SCHEMA.names)
-_KINDS = tuple((field.name, float if pa.types.is_floating(field.type) else object) for field in SCHEMA)
+_TYPES = tuple(SCHEMA.types)
 
 NEVER_NULL = ("provider", "date", "execution_id", "leg", "event_id", "seq", "at", "outcome", "state", "attempts", "epoch")
 """The columns without which a row is no event."""
@@ -177,13 +177,18 @@ _COPY_FIELDS = ("path", "bytes", "sha256", "content_type", "sidecar_sha256", "nu
 
 def to_rows(events: Iterable[Event]) -> list[dict[str, Any]]:
     """Return the events as rows with every column of :data:`SCHEMA`, in its order, as a reader of the table will see them."""
-    rows = map(_to_row, events)
-    return [{name: row.get(name) if kind is not float else _as_float(row.get(name)) for name, kind in _KINDS} for row in rows]
+    return list(map(_to_row, events))
 
 
 def to_table(events: Iterable[Event]) -> pa.Table:
     """Return the events as a table of :data:`SCHEMA`."""
-    return pa.Table.from_pylist(to_rows(events), schema=SCHEMA)
+    return table_of(to_rows(events))
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows with every column of :data:`SCHEMA`, in its order, as a table; takes half the time of Arrow's own way."""
+    columns = zip(*(row.values() for row in rows), strict=True) if rows else ((),) * len(_TYPES)
+    return pa.Table.from_arrays([pa.array(*column) for column in zip(columns, _TYPES, strict=True)], schema=SCHEMA)
 
 
 def from_table(table: pa.Table) -> list[Event]:
@@ -215,29 +220,43 @@ def _as_float(value: float | None) -> float | None:
 
 
 def _to_row(event: Event) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "provider": event.key.provider,
+    key, life, copy = event.key, event.life, event.copy
+    return {  # in the order of SCHEMA: the digest of a row depends on it
+        "provider": key.provider,
         "date": event.day,
-        "execution_id": event.key.execution_id,
-        "leg": event.key.leg.value,
+        "execution_id": key.execution_id,
+        "leg": key.leg.value,
         "event_id": event.event_id,
         "seq": event.seq,
         "at": event.at,
         "run_id": event.run_id,
         "outcome": event.outcome.value,
-        "state": event.life.state.value,
+        "state": life.state.value,
+        "attempts": life.attempts,
+        "attempts_before": life.attempts_before,
+        "suspects": life.suspects,
+        "epoch": life.epoch,
+        "next_attempt_at": life.next_attempt_at,
+        "eligible_since": life.eligible_since,
+        "trying_since": life.trying_since,
+        "ended_at": life.ended_at,
         "http_status": event.http_status,
         "detail": event.detail,
         "api_base": event.api_base,
         "proved_base": event.proved_base,
-        "seconds": event.seconds,
+        "seconds": _as_float(event.seconds),
+        "path": copy.path if copy else None,
+        "bytes": copy.bytes if copy else None,
+        "sha256": copy.sha256 if copy else None,
+        "content_type": copy.content_type if copy else None,
+        "sidecar_sha256": copy.sidecar_sha256 if copy else None,
+        "number": copy.number if copy else None,
+        "media_seconds": _as_float(copy.media_seconds) if copy else None,
         "flaw": event.flaw.value if event.flaw is not None else None,
-        "expected_seconds": event.expected_seconds,
+        "expected_seconds": _as_float(event.expected_seconds),
+        "absences": life.absences,
+        "archived_at": copy.archived_at if copy else None,
     }
-    row |= {name: getattr(event.life, name) for name in _LIFE_FIELDS}
-    if event.copy is not None:
-        row |= {name: getattr(event.copy, name) for name in _COPY_FIELDS}
-    return row
 
 
 def _from_row(row: Mapping[str, Any]) -> Event:

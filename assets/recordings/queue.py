@@ -62,11 +62,16 @@ QUEUE_COLUMNS = ("date", "state", "next_attempt_at")
 def queue_of(opened: pa.Table, now: datetime) -> Queue:
     """Sort the open recordings of one provider by what they wait for.
 
+    Blocked ones wait together: a run that meets the same fault again asks for one of them, and only that one gets a new time.
+
     Args:
         opened: one row for each, :data:`QUEUE_COLUMNS` among its columns.
         now: UTC.
     """
     moments = opened["next_attempt_at"]
+    is_blocked = pc.equal(opened["state"], State.BLOCKED.value)
+    latest = pc.max(moments.filter(is_blocked))
+    moments = pc.if_else(is_blocked, latest, moments)
     is_due = pc.fill_null(pc.less_equal(moments, pa.scalar(now, moments.type)), pa.scalar(value=False))
     counts = pc.value_counts(opened["date"].filter(is_due))
     waiting = moments.filter(pc.invert(is_due)).drop_null()
@@ -75,7 +80,7 @@ def queue_of(opened: pa.Table, now: datetime) -> Queue:
         waiting=len(waiting),
         next_at=pc.min(waiting).as_py(),
         running=moments.null_count,
-        blocked=int(pc.sum(pc.equal(opened["state"], State.BLOCKED.value)).as_py() or 0),
+        blocked=int(pc.sum(is_blocked).as_py() or 0),
     )
 
 

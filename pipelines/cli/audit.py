@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from assets.recordings.audit.fixity import archived_events
-from assets.recordings.audit.mending import LOST
+from assets.recordings.audit.fixity import lost_events
 from assets.recordings.ledger import Ledger
 from pipelines.assembly import build_definitions
 from pipelines.cli.output import EXIT_FAILED, EXIT_NEEDS_A_PERSON, print_json, require_archive
@@ -36,7 +35,7 @@ def audit(provider: str, as_json: bool) -> None:
         for name in names:
             launcher.audit(name)
         launcher.publish()
-    lost = [event for name in names for event in archived_events(ledger, name) if event.flaw in LOST]
+    lost = [event for name in names for event in lost_events(ledger, name)]
     failures = [text for result in launcher.runs for text in result.failures]
     checks = [text for result in launcher.runs for text in result.failed_checks]
     if as_json:

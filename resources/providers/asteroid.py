@@ -6,7 +6,7 @@ Sources: Asteroid documentation, "Get execution" and "Get recording redirect"; f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
@@ -47,6 +47,10 @@ ACTIVE_STATUSES = frozenset({"queued", "starting", "running", "paused", "awaitin
 WALKS_MAX = 3
 """How often a window is walked while the count of executions differs from ``total``, because rows shift between pages."""
 PAGES_MAX = 100_000
+WINDOW_MAX = timedelta(days=7)
+WINDOW_MIN = timedelta(seconds=10)
+WINDOW_ROWS_MAX = 20_000
+"""A window of the list that is walked at once: what one walk holds and what has to be walked again do not grow with the range."""
 WINDOW_MARGIN = timedelta(seconds=1)
 """Asked for on either side of a window: whether ``createdAfter`` and ``createdBefore`` include their bound is not documented."""
 
@@ -198,26 +202,43 @@ class AsteroidClient(ApiProvider):
         self._organization = settings.asteroid_organization_id
 
     def find(self, window: Window) -> Iterator[Page]:
-        """Yield the executions created in ``window``.
+        """Yield the executions created in ``window``, in bounded windows that follow each other.
 
-        The window is walked by page, in the order of creation. Where the count differs from ``total``, or ``total`` shrank on
-        the way, it is walked again, WALKS_MAX times in all; what stays open then is a problem in the last page.
+        A window that holds more than WINDOW_ROWS_MAX executions by its first page's ``total`` is halved. Each is walked by page,
+        in the order of creation. Where the count differs from ``total``, or ``total`` shrank on the way, it is walked again,
+        WALKS_MAX times in all; what stays open then is a problem in its last page.
         """
+        spans = list(_spans(window))[::-1]
+        filtered = True
+        while spans:
+            span = spans.pop()
+            first = yield from self._find(span, halve=filtered)
+            if first is not None:
+                filtered = _is_filtered(first, span)
+                spans += _halves(span)[::-1] if filtered else [span]
+            elif spans:
+                yield Page((), (), span)
+
+    def _find(self, window: Window, *, halve: bool) -> Generator[Page, None, Listing | None]:
+        """Yield the executions of one window, and return None; return its first page instead where it should be halved."""
         told: set[str | bytes] = set()
         walk = _Walk()
-        for _ in range(WALKS_MAX):
+        for number in range(WALKS_MAX):
             walk = _Walk()
             for listing in self._walk(window, walk):
+                if halve and number == 0 and not told and max(walk.totals, default=0) > WINDOW_ROWS_MAX and _halves(window):
+                    return listing
                 page = _news(listing, window, told)
                 if page.records or page.problems:
                     yield page
             if walk.complete:
-                return
+                return None
         what = (
             f"Asteroid counts {walk.totals[-1]} executions, {len(walk.seen)} were listed, in {WALKS_MAX} walks: "
             "rows moved between the pages, so some may be missing until this day is read again"
         )
         yield Page((), (Problem(f"executions created from {iso_text(window.start)} to {iso_text(window.end)}", what),))
+        return None
 
     def _walk(self, window: Window, walk: _Walk) -> Iterator[Listing]:
         subject = Subject(NAME)
@@ -299,6 +320,30 @@ class AsteroidClient(ApiProvider):
         if ended_at is not None and self._now() - ended_at <= self._grace:
             return NotReadyError(subject, "no recording yet, and the execution ended a short while ago", http_status=status)
         return AbsentError(subject, "the execution ended and has no recording", http_status=status)
+
+
+def _spans(window: Window) -> Iterator[Window]:
+    """Yield the parts of a window, each of WINDOW_MAX at most."""
+    start = window.start
+    while start < window.end:
+        end = min(start + WINDOW_MAX, window.end)
+        yield Window(start, end)
+        start = end
+
+
+def _halves(window: Window) -> list[Window]:
+    """Return the two halves of a window, or none where it is about as short as the margin around it."""
+    length = window.end - window.start
+    if length <= WINDOW_MIN:
+        return []
+    middle = window.start + timedelta(seconds=length // timedelta(seconds=2))
+    return [Window(window.start, middle), Window(middle, window.end)]
+
+
+def _is_filtered(listing: Listing, window: Window) -> bool:
+    """Tell whether a page of a window's executions is of that window; else shorter windows would be no smaller."""
+    asked = Window(window.start - WINDOW_MARGIN, window.end + 2 * WINDOW_MARGIN)
+    return bool(listing.records) and all(record.created_at in asked for record in listing.records)
 
 
 def _news(listing: Listing, window: Window, told: set[str | bytes]) -> Page:

@@ -6,11 +6,13 @@ other public pages on agent calls.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
@@ -52,6 +54,9 @@ OLD_PAGES_MIN = 2
 """How many such pages in a row end the walk."""
 BARREN_PAGES_MAX = 20
 """How many pages in a row may bring no new call before the list counts as going in circles."""
+SEEN_MAX = 100_000
+"""How many calls back a repeated one is known again: what shifts between pages comes back at once."""
+_INSTANT = timedelta(microseconds=1)
 
 FIELDS = (
     Field("id", "id", TEXT, "The call's id."),
@@ -153,10 +158,10 @@ class _Walk:
     """How far a walk from the newest call has come, and whether it may end."""
 
     window: Window
-    seen: set[str | bytes] = field(default_factory=set)
+    seen: dict[str | bytes, None] = field(default_factory=dict[str | bytes, None])
     cursors: set[str] = field(default_factory=set)
-    newest_before: datetime | None = None
-    old_pages: int = 0
+    newest: deque[datetime] = field(default_factory=lambda: deque(maxlen=OLD_PAGES_MIN))
+    before: datetime | None = None
     barren_pages: int = 0
 
     def add(self, listing: Listing) -> Page:
@@ -165,19 +170,43 @@ class _Walk:
         records = {record.execution_id: record for record in reversed(new) if record.created_at in self.window}
         problems = tuple(problem for raw, problem in listing.problems if raw not in self.seen)
         self.barren_pages = 0 if new or problems else self.barren_pages + 1
-        self.seen.update(record.execution_id for record in new)
-        self.seen.update(raw for raw, _ in listing.problems)
+        self._remember(listing)
+        before = self.done
         self._judge_age(listing)
-        return Page(tuple(reversed(records.values())), problems)
+        done = self.done
+        passed = done is not None and (before is None or done.start.date() < before.start.date())
+        return Page(tuple(reversed(records.values())), problems, done if passed else None)
+
+    def _remember(self, listing: Listing) -> None:
+        self.seen.update((record.execution_id, None) for record in listing.records)
+        self.seen.update((raw, None) for raw, _ in listing.problems)
+        for oldest in list(islice(self.seen, max(0, len(self.seen) - SEEN_MAX))):
+            del self.seen[oldest]
 
     def _judge_age(self, listing: Listing) -> None:
         if not listing.records:
             return
         newest = max(record.created_at for record in listing.records)
         # In a list that turned out to run from old to new, old pages say nothing about those to come.
-        falling = self.newest_before is None or newest <= self.newest_before
-        self.old_pages = self.old_pages + 1 if falling and newest < self.window.start - AGE_MARGIN else 0
-        self.newest_before = newest
+        if self.before is None or newest <= self.before:
+            self.newest.append(newest)
+        else:
+            self.newest.clear()
+        self.before = newest
+
+    @property
+    def done(self) -> Window | None:
+        """The newest part of the window, of which no more is expected; see :meth:`FeatherClient.find`."""
+        if len(self.newest) < OLD_PAGES_MIN:
+            return None
+        start = self.newest[0] + AGE_MARGIN + _INSTANT
+        return Window(max(start, self.window.start), self.window.end) if start < self.window.end else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the whole window is done."""
+        done = self.done
+        return done is not None and done.start == self.window.start
 
 
 class FeatherClient(ApiProvider):
@@ -195,7 +224,8 @@ class FeatherClient(ApiProvider):
         """Yield the calls created in ``window``, newest first, in one walk for all its days.
 
         No date filter is known, so the walk starts at the newest call. It ends where the cursor does, or after OLD_PAGES_MIN
-        pages in a row, each starting no later than the one before, that are older than the window by AGE_MARGIN as a whole.
+        pages in a row, each starting no later than the one before, that are older than the window by AGE_MARGIN as a whole. By
+        the same rule each of its days counts as done.
 
         Raises:
             UnexpectedAnswerError: also when a cursor comes back, or BARREN_PAGES_MAX pages bring nothing new.
@@ -205,10 +235,10 @@ class FeatherClient(ApiProvider):
         while True:
             answer = self._next_page(partial(self._list, cursor), begun=cursor is not None)
             page = walk.add(read_items(answer.agent_calls or (), f"page {len(walk.cursors) + 1}"))
-            if page.records or page.problems:
+            if page.records or page.problems or page.done is not None:
                 yield page
             cursor = _next_cursor(answer)
-            if cursor is None or walk.old_pages >= OLD_PAGES_MIN:
+            if cursor is None or walk.is_over:
                 return
             if cursor in walk.cursors or walk.barren_pages >= BARREN_PAGES_MAX:
                 raise UnexpectedAnswerError(Subject(NAME), "the list of calls goes in circles: a cursor or its pages came back")

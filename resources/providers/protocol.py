@@ -84,10 +84,18 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A bounded batch of executions, inside the window that was asked for, and what was wrong with others."""
+    """A bounded batch of executions, inside the window that was asked for, and what was wrong with others.
+
+    Attributes:
+        records: the executions.
+        problems: what was wrong with others.
+        done: a span of creation times of which, as far as one can tell, the walk has yielded everything by now, this page
+            included; None where that is not known before the walk's end.
+    """
 
     records: tuple[ExecutionRecord, ...]
     problems: tuple[Problem, ...] = ()
+    done: Window | None = None
 
 
 class Provider(Protocol):

@@ -58,17 +58,23 @@ def test_a_new_provider_gets_all_its_definitions(monkeypatch: pytest.MonkeyPatch
     lanes = {dg.AssetKey([name, kind]): name for name in PROVIDERS for kind in ("executions", "recordings", "fixity")}
     assert "acme" in lanes.values()
     nodes = {node.key: node for node in repository.asset_graph.asset_nodes}
-    assert nodes.keys() == {*lanes, dg.AssetKey("catalog")}
+    assert nodes.keys() == {*lanes, dg.AssetKey("catalog"), dg.AssetKey("compaction")}
     assert {key: node.pools for key, node in nodes.items()} == {
         **{key: {f"{name}_fixity" if key.path[-1] == "fixity" else name} for key, name in lanes.items()},
         dg.AssetKey("catalog"): {"catalog"},
+        dg.AssetKey("compaction"): {"catalog"},
     }
     assert {key: node.group_name for key, node in nodes.items() if key in lanes} == lanes
     assert nodes[dg.AssetKey("catalog")].parent_keys == lanes.keys()
     jobs = {f"{name}_{kind}" for name in PROVIDERS for kind in ("archive", "retry", "fixity")}
-    assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == {*jobs, "catalog_publish"}
+    assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == {
+        *jobs,
+        "catalog_publish",
+        "lake_compact",
+    }
     assert {schedule.name for schedule in repository.schedule_defs} == {
-        f"{name}_{kind}" for name in PROVIDERS for kind in ("hourly", "fixity_daily")
+        "lake_compaction",
+        *(f"{name}_{kind}" for name in PROVIDERS for kind in ("hourly", "fixity_daily")),
     }
     assert {sensor.name for sensor in repository.sensor_defs} == {f"{name}_retry_sensor" for name in PROVIDERS} | {
         "catalog_sensor"
@@ -102,7 +108,7 @@ def test_the_dagster_shells_are_thin() -> None:
         if isinstance(node, ast.FunctionDef) and (kind := _kind(node))
     }
     assert {kind for kind, _ in found.values()} == KINDS
-    assert len(found) == 8
+    assert len(found) == 9
     assert {name: lines for name, (_, lines) in found.items() if lines > LONGEST_SHELL} == {}
 
 

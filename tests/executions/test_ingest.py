@@ -15,7 +15,7 @@ from resources.errors import BlockedError, Subject
 from resources.model import ExecutionRecord, Window
 from resources.providers.protocol import Page
 from resources.storage import ArchiveStorage, open_storage
-from tests.executions.specimen import DAY, NOON, SPEC, StubProvider
+from tests.executions.specimen import DAY, NOON, SPEC, StubProvider, row
 
 DAYS = [DAY - timedelta(days=2), DAY - timedelta(days=1), DAY]
 
@@ -143,7 +143,7 @@ def test_days_between_that_were_not_asked_for_are_left_alone(storage: ArchiveSto
 
 def test_a_long_walk_goes_by_way_of_the_disk(storage: ArchiveStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit in memory is read all the same, and nothing of it stays behind."""
-    monkeypatch.setattr("assets.executions.ingest.Spool", lambda: Spool(memory_bytes=100))
+    monkeypatch.setattr("assets.executions.ingest.Spool", lambda kind: Spool(kind, memory_bytes=100))
     report = read(StubProvider([item(f"{n}", f"{DAYS[n % 3]}T10:00:00Z") for n in range(30)]), storage)
     assert [(day.rows, day.new) for day in report.days] == [(10, 10)] * 3
 
@@ -188,9 +188,9 @@ def test_broken_json_is_a_row_and_a_problem(storage: ArchiveStorage) -> None:
 def test_a_partition_that_two_runs_left_is_joined_without_news(storage: ArchiveStorage) -> None:
     """Also when nothing has changed at the provider, the next read leaves one file."""
     provider = StubProvider([item("a", f"{DAY}T10:00:00Z")])
-    stale = lake.snapshot(storage, SPEC, DAY)
+    stale = lake.former(storage, SPEC, DAY)
     read(provider, storage)
-    lake.write(storage, SPEC, DAY, lake.read_partition(storage, SPEC, DAY), stale)
+    lake.write_partition(storage, SPEC, DAY, [row(execution_id="a", createdAt=f"{DAY}T10:00:00Z", status="done")], stale)
     assert len(lake.partition_files(storage, SPEC.name)[DAY]) == 2
     report = read(provider, storage, now=NOON + timedelta(hours=1))
     assert (report.days[-1].rows, report.days[-1].new, report.days[-1].changed) == (1, 0, 0)

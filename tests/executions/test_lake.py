@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from assets.executions import lake
+from assets.executions.former import Former
 from assets.executions.intake import Row
-from assets.executions.merge import merge
 from resources.errors import StorageError
 from resources.storage import ArchiveStorage, open_storage
 from tests.executions.specimen import DAY, NOON, SPEC, row
@@ -35,16 +35,15 @@ def test_what_is_written_is_read(storage: ArchiveStorage) -> None:
     assert lake.partitions(storage, SPEC.name) == [DAY]
 
 
-def write_from(storage: ArchiveStorage, before: lake.Snapshot, item: Row) -> None:
+def write_from(storage: ArchiveStorage, before: Former, item: Row) -> None:
     """Write as a run does that read the partition a while ago."""
-    rows = merge(SPEC, lake.rows_of(before.table), [item]).rows
-    lake.write(storage, SPEC, DAY, lake.updated(SPEC, DAY, before.table, rows), before)
+    lake.write_partition(storage, SPEC, DAY, [item], before)
 
 
 def test_two_writers_of_one_partition_lose_nothing(storage: ArchiveStorage) -> None:
     """Two runs that both started from the same files: both their rows are read, and the next write joins them."""
     lake.write_partition(storage, SPEC, DAY, [row(execution_id="a")])
-    stale = lake.snapshot(storage, SPEC, DAY)
+    stale = lake.former(storage, SPEC, DAY)
     lake.write_partition(storage, SPEC, DAY, [row(execution_id="b")])
     write_from(storage, stale, row(NOON + timedelta(hours=1), execution_id="a", status="done"))
     assert ids(storage) == ["a", "b"]
@@ -58,30 +57,30 @@ def test_two_writers_of_one_partition_lose_nothing(storage: ArchiveStorage) -> N
 def test_a_slow_writer_after_a_join_loses_nothing(storage: ArchiveStorage) -> None:
     """A run that comes with the oldest knowledge of all is still merged."""
     lake.write_partition(storage, SPEC, DAY, [row(execution_id="a")])
-    stale = lake.snapshot(storage, SPEC, DAY)
+    stale = lake.former(storage, SPEC, DAY)
     for name in "bcd":
         lake.write_partition(storage, SPEC, DAY, [row(execution_id=name)])
     write_from(storage, stale, row(execution_id="z"))
     assert ids(storage) == ["a", "b", "c", "d", "z"]
 
 
-def test_old_files_go_and_the_one_before_stays(storage: ArchiveStorage) -> None:
-    """A reader that has just listed the partition still finds its file; the folder does not grow for ever."""
-    for number in range(6):
+def test_writers_remove_nothing(storage: ArchiveStorage) -> None:
+    """Whoever has just listed the partition finds every file, however many writes come in between."""
+    for number in range(4):
         before = {info.path for info in storage.list(lake.FOLDER)}
         lake.write_partition(storage, SPEC, DAY, [row(execution_id=str(number))])
-        after = {info.path for info in storage.list(lake.FOLDER)}
-        assert len(after) <= 2
-        assert len(before & after) == min(number, 1)
+        assert before < {info.path for info in storage.list(lake.FOLDER)}
+    assert len(lake.partition_files(storage, SPEC.name)[DAY]) == 1
 
 
 def test_a_file_of_an_older_spec_is_decoded_again(storage: ArchiveStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the spec learns a field, what was read before shows it too: the raw JSON has it."""
     with monkeypatch.context() as patch:
-        patch.setattr(lake, "fingerprint", lambda _: "older")
+        patch.setattr(lake, "fingerprint", lambda _: "0" * 16)
         lake.write_partition(storage, SPEC, DAY, [row(count=7)])
-    found = lake.snapshot(storage, SPEC, DAY)
-    assert found.table["count"].to_pylist() == [7]
+    assert lake.read_partition(storage, SPEC, DAY)["count"].to_pylist() == [7]
+    found = lake.former(storage, SPEC, DAY)
+    found.close()
     assert not found.settled
 
 
@@ -122,32 +121,17 @@ def test_a_run_that_dies_before_its_file_is_there_changes_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "create", die)
+        patch.setattr(storage, "create_from", die)
         with pytest.raises(KeyboardInterrupt):
             lake.write_partition(storage, SPEC, DAY, [row(execution_id="b")])
     assert [info.path for info in storage.list()] == before
     assert ids(storage) == ["a"]
 
 
-def test_a_clean_up_that_fails_does_not_fail_the_write(storage: ArchiveStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Old files that cannot be removed are no loss: the rows are written, and a later write removes them."""
-    for name in "ab":
-        lake.write_partition(storage, SPEC, DAY, [row(execution_id=name)])
-
-    def refuse(*_: object) -> None:
-        raise StorageError("no deleting here")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(storage, "delete", refuse)
-        lake.write_partition(storage, SPEC, DAY, [row(execution_id="c")])
-    assert ids(storage) == ["a", "b", "c"]
-    lake.write_partition(storage, SPEC, DAY, [row(execution_id="d")])
-    assert len(list(storage.list(lake.FOLDER))) == 2
-
-
 def test_a_reader_whose_file_goes_lists_again(storage: ArchiveStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between listing and opening, two writers may pass: the reader then takes what they wrote."""
+    """Between listing and opening, a compaction may pass: the reader then takes what is there."""
     lake.write_partition(storage, SPEC, DAY, [row(execution_id="a")])
+    (first,) = lake.partition_files(storage, SPEC.name)[DAY]
     read, turns = storage.read, iter("bc")
 
     def slow_read(path: str) -> bytes:
@@ -155,6 +139,7 @@ def test_a_reader_whose_file_goes_lists_again(storage: ArchiveStorage, monkeypat
             patch.setattr(storage, "read", read)
             for name in turns:
                 lake.write_partition(storage, SPEC, DAY, [row(execution_id=name)])
+                storage.delete(first)
         return read(path)
 
     monkeypatch.setattr(storage, "read", slow_read)

@@ -11,7 +11,6 @@ import pytest
 
 from assets.executions import lake
 from assets.executions.intake import Row
-from assets.executions.merge import merge
 from assets.recordings import names
 from assets.recordings.audit.fixity import audit
 from assets.recordings.audit.rebuilding import RebuildReport, rebuild
@@ -138,9 +137,7 @@ def write_executions(heap: Heap, ids: list[str]) -> None:
     made = [
         Row(name, now, f'{{"id": "{name}", "createdAt": "{FIRST}T10:00:00Z", "status": "COMPLETED"}}', now, now) for name in ids
     ]
-    before = lake.snapshot(heap.archive.storage, SPEC, FIRST)
-    table = lake.updated(SPEC, FIRST, before.table, merge(SPEC, lake.rows_of(before.table), made).rows)
-    lake.write(heap.archive.storage, SPEC, FIRST, table, before)
+    lake.write_partition(heap.archive.storage, SPEC, FIRST, made)
 
 
 def test_what_cannot_be_proven_is_named_and_not_declared_good(filled: Heap) -> None:

@@ -101,6 +101,23 @@ def test_a_second_look_before_its_time_asks_nothing(bench: Bench) -> None:
     assert sum(row["link_asks"] for row in bench.sandbox.requests()["recordings"]) == asked
 
 
+def test_a_wrong_key_that_stays_writes_little(bench: Bench) -> None:
+    """Each look at a fault that is still there writes of what it asked, and not of everything that waits behind it."""
+    bench.discover("asteroid")
+    bench.sandbox.set_fault("wrong-keys")
+    archive_all(bench, "asteroid")
+    before = bench.ledger.events_table("asteroid").num_rows
+    bench.clock.offset += bench.archive.settings.blocked_recheck_seconds
+    reports = archive_all(bench, "asteroid")
+    assert sum(report.states[State.BLOCKED] for report in reports) == len(bench.states("asteroid"))
+    written = bench.ledger.events_table("asteroid").num_rows - before
+    assert 1 <= written <= sum(report.links for report in reports)
+    bench.sandbox.clear_faults()
+    bench.clock.offset += bench.archive.settings.blocked_recheck_seconds
+    archive_all(bench, "asteroid")
+    assert "blocked" not in bench.states("asteroid").values()
+
+
 def test_a_wrong_key_blocks_without_a_storm(bench: Bench) -> None:
     """After the first 401 the rest of the provider is not asked, nothing is spent, and the message names the key."""
     bench.discover("asteroid")

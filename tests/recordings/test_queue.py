@@ -121,3 +121,14 @@ def test_the_queue_sorts_what_waits() -> None:
         NOW,
     )
     assert (queue.due, queue.waiting, queue.next_at, queue.running, queue.blocked) == ({TODAY: 1}, 2, later, 1, 1)
+
+
+def test_blocked_recordings_wait_together() -> None:
+    """The one that was asked last holds the others back: a fault of the operator's is looked at once in a while, not by each."""
+    later = NOW + timedelta(minutes=15)
+    blocked = [waiting(FIRST, NOW - timedelta(hours=1), State.BLOCKED) for _ in range(3)]
+    asked = waiting(TODAY, later, State.BLOCKED)
+    queue = queue_of(to_table([*blocked, asked, waiting(TODAY, NOW)]), NOW)
+    assert (queue.due, queue.waiting, queue.next_at, queue.blocked) == ({TODAY: 1}, 4, later, 4)
+    assert queue_of(to_table([*blocked, asked]), later).due == {FIRST: 3, TODAY: 1}
+    assert queue_of(to_table([]), NOW).due == {}

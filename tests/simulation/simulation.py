@@ -100,7 +100,7 @@ def _repeatable(seed: int) -> Generator[None]:
         with (
             mock.patch("os.urandom", source.randbytes),
             # Reading one file again gives the same table: most of a simulation's time went there.
-            mock.patch("assets.recordings.ledger.files.from_bytes", _remembered(files.from_bytes)),
+            mock.patch("assets.recordings.ledger.files._decoded", _remembered(files._decoded)),
             mock.patch("assets.recordings.ledger.store.from_table", _remembered_events(from_table)),
             mock.patch("assets.recordings.audit.trail.read_event_file", _event_file),
             mock.patch("assets.recordings.manifest.read_event_file", _event_file),
@@ -126,12 +126,8 @@ def _duckdb() -> duckdb.DuckDBPyConnection:
 _event_file = functools.lru_cache(maxsize=512)(read_event_file)
 
 
-def _remembered(read: Callable[..., pa.Table]) -> Callable[..., pa.Table]:
-    @functools.lru_cache(maxsize=1024)
-    def remembered(data: bytes, columns: tuple[str, ...] | None) -> pa.Table:
-        return read(data, columns=None if columns is None else list(columns))
-
-    return lambda data, *, columns=None: remembered(data, None if columns is None else tuple(columns))
+def _remembered(read: Callable[[bytes, pa.Schema], pa.Table]) -> Callable[[bytes, pa.Schema], pa.Table]:
+    return functools.lru_cache(maxsize=1024)(read)
 
 
 def _remembered_events(decode: Callable[[pa.Table], list[Event]]) -> Callable[[pa.Table], list[Event]]:

@@ -99,7 +99,7 @@ def _check_manifests(root: Path) -> None:
     listed = {line.partition("  ")[2] for path in manifests for line in path.read_text().splitlines()}
     there = {
         path.relative_to(root).as_posix()
-        for folder in ("recordings", "lake/recording_tail")
+        for folder in ("recordings", "lake/recording_tail", "lake/recording_events")
         for path in (root / folder).rglob("*")
         if path.is_file()
     }

@@ -1,4 +1,4 @@
-"""One whole run of a provider, as the assets make it and without Dagster: read, archive, publish.
+"""One whole run of a provider, as the assets make it and without Dagster: read, archive, publish, compact.
 
 ``python -m tests.survival.run`` takes its settings from the environment, as every run does. The days are the arguments.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from uuid import uuid4
 
 from assets.catalog.publication import publish
 from assets.executions.ingest import ExpectedRecording, ingest
 from assets.executions.reads import note_reads
 from assets.recordings.archiving import RunMemory, archive_day
+from assets.recordings.compaction import compact
 from assets.recordings.discovery import discover
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
@@ -40,6 +41,7 @@ def run(days: Sequence[date]) -> None:
     for day in days:
         archive_day(archive, PROVIDER, day, run_id, memory=memory)
     publish(archive.storage, [spec], now)
+    compact(ledger, PROVIDER, grace=timedelta(0), shown=None)
     archive.close()
 
 

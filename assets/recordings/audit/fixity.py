@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import cast
 
 import msgspec
-import pyarrow.compute as pc
+import pyarrow as pa
 
 from assets.recordings import names
 from assets.recordings.audit.mending import LOST, Finding, Mender
@@ -23,9 +24,10 @@ from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import State
 from assets.recordings.manifest import publish_manifest
 from resources.archive import Archive
+from resources.arrow import compute as pc
 from resources.errors import NotStoredError
 from resources.failpoints import Failpoint, reached
-from resources.model import RecordingKey
+from resources.model import Leg, RecordingKey
 from resources.storage import ArchiveStorage
 
 _BATCH_COPIES = 64
@@ -145,6 +147,7 @@ class _Audit:
     mender: Mender = field(init=False)
     report: AuditReport = field(init=False)
     _started: float = field(init=False)
+    _had_their_turn: set[RecordingKey] = field(default_factory=set[RecordingKey])
 
     def __post_init__(self) -> None:
         self._started = self.archive.runtime.monotonic()
@@ -153,32 +156,33 @@ class _Audit:
 
     def execute(self) -> AuditReport:
         ledger = Ledger(self.archive.storage)
-        archived = archived_events(ledger, self.provider)
         self.mender.days |= ledger.tail_days(self.provider)  # one that was killed has published no manifest
-        lost = {event.key for event in archived if event.flaw in LOST}
         with ThreadPoolExecutor(self.archive.settings.media_concurrency, thread_name_prefix=f"{self.provider}-audit") as pool:
-            for batch in _batches([event for event in archived if event.key in lost]):
+            lost = lost_events(ledger, self.provider)
+            self._had_their_turn |= {event.key for event in lost}
+            for batch in _batches(lost):
                 if not self._is_over(_SHARE_OF_THE_LOST):
                     self._examine(pool, batch)
-            self._parts(pool, [event for event in archived if event.key not in lost])
+            self._parts(pool, ledger)
         for day in sorted(self.mender.days):
             publish_manifest(ledger, self.provider, day)
         self.report.seconds = self.archive.runtime.monotonic() - self._started
         return self.report
 
-    def _parts(self, pool: ThreadPoolExecutor, archived: Sequence[Event]) -> None:
+    def _parts(self, pool: ThreadPoolExecutor, ledger: Ledger) -> None:
         storage, today = self.archive.storage, self.archive.runtime.now().date()
         progress = next_part(read_progress(storage, self.provider), today, self.report.cycle_days)
         while progress is not None and not self._is_over():
             self.report.parts.append(progress.part)
-            progress = next_part(self._part(pool, archived, progress), today, self.report.cycle_days)
+            progress = next_part(self._part(pool, ledger, progress), today, self.report.cycle_days)
         self.report.is_complete = progress is None
         self.report.days_behind = (today - progress.day).days + 1 if progress is not None else 0
 
-    def _part(self, pool: ThreadPoolExecutor, archived: Sequence[Event], progress: Progress) -> Progress:
+    def _part(self, pool: ThreadPoolExecutor, ledger: Ledger, progress: Progress) -> Progress:
         """Go on with one part, until it is done, the time is over, or another audit has come further."""
-        of_part = [event for event in archived if part_of(event.key, progress.cycle_days) == progress.part]
-        todo = [event for event in of_part if position(event.key) > progress.after]
+        of_part = events_of_part(ledger, self.provider, progress.cycle_days, progress.part)
+        later = (event for event in of_part if position(event.key) > progress.after)
+        todo = [event for event in later if event.key not in self._had_their_turn]
         for batch in _batches(sorted(todo, key=lambda event: position(event.key))):
             if self._is_over():
                 return progress
@@ -207,13 +211,27 @@ class _Audit:
         return self.archive.runtime.monotonic() - self._started >= self.archive.settings.fixity_max_seconds * share
 
 
-def archived_events(ledger: Ledger, provider: str) -> list[Event]:
-    """Return the winning event of every archived recording of a provider."""
-    return [
-        event
-        for state in ledger.state_tables(provider)
-        for event in from_table(state.filter(pc.field("state") == State.ARCHIVED.value))
-    ]
+def lost_events(ledger: Ledger, provider: str) -> list[Event]:
+    """Return the winning event of every archived recording of a provider whose copy an audit found damaged or missing."""
+    flaws = pa.array([flaw.value for flaw in LOST])
+    tables = (table.filter(pc.is_in(table["flaw"], value_set=flaws)) for table in _archived(ledger, provider))
+    return [event for table in tables for event in from_table(table)]
+
+
+def events_of_part(ledger: Ledger, provider: str, cycle_days: int, part: int) -> list[Event]:
+    """Return the winning event of every archived recording of one part; the others are looked at by their ids alone."""
+    found: list[Event] = []
+    for table in _archived(ledger, provider):
+        ids, legs = (cast("list[str]", table[name].to_pylist()) for name in ("execution_id", "leg"))
+        keys = (RecordingKey(provider, name, Leg(leg)) for name, leg in zip(ids, legs, strict=True))
+        found += from_table(table.filter(pa.array([part_of(key, cycle_days) == part for key in keys], pa.bool_())))
+    return found
+
+
+def _archived(ledger: Ledger, provider: str) -> Iterator[pa.Table]:
+    """Yield what is archived, a partition at a time: everything at once would not fit into memory."""
+    for table in ledger.state_tables(provider):
+        yield table.filter(pc.equal(table["state"], State.ARCHIVED.value))
 
 
 def read_progress(storage: ArchiveStorage, provider: str) -> Progress | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ _WORDS = {
     "state": pa.array([state.value for state in State]),
     "flaw": pa.array([*(flaw.value for flaw in Flaw), None], pa.string()),
 }
+_DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, OverflowError)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST, _LATEST = (
     int((moment - _EPOCH).total_seconds()) * 1_000_000
@@ -33,17 +35,35 @@ _EARLIEST, _LATEST = (
 )
 
 
-def read_table(storage: ArchiveStorage, path: str, columns: list[str] | None = None) -> pa.Table:
-    """Return a file of :data:`~assets.recordings.events.SCHEMA`, or the ``columns`` of it.
+def read_tables(storage: ArchiveStorage, paths: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the rows of files of :data:`~assets.recordings.events.SCHEMA`, or the ``columns`` of them, in their order.
 
     Raises:
-        NotStoredError: there is none.
-        StorageError: it is damaged; the message says what to do.
+        NotStoredError: one is not there.
+        StorageError: one is damaged; the message says which, and what to do.
     """
-    data = storage.read(path)
+    schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+    stored = [(path, storage.read(path)) for path in paths]
     try:
-        return _checked(path, from_bytes(data, columns=columns))
-    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
+        tables = [_decoded(data, schema) for _, data in stored]
+        # All at once: a hundred small tables take a hundred times as long to check as one.
+        table = pa.concat_tables([schema.empty_table(), *tables])
+        _check(table)
+        _check_days(table, paths)
+    except _DAMAGE:
+        for path, data in stored:
+            _check_one(storage, path, data, schema)
+        raise
+    return table
+
+
+def _check_one(storage: ArchiveStorage, path: str, data: bytes, schema: pa.Schema) -> None:
+    """Raise StorageError where this is the file that is damaged."""
+    try:
+        table = _decoded(data, schema)
+        _check(table)
+        _check_days(table, [path])
+    except _DAMAGE as error:
         raise damaged(storage, path, error) from None
 
 
@@ -61,30 +81,43 @@ def to_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def from_bytes(data: bytes, *, columns: list[str] | None = None) -> pa.Table:
-    """Read a Parquet file of the schema; columns that it lacks (an older version wrote it) come as nulls, others are left out."""
+def from_bytes(data: bytes) -> pa.Table:
+    """Read a Parquet file of the schema; columns that it lacks (an older version wrote it) come as nulls, others are left out.
+
+    Raises:
+        ArrowException, OSError, ValueError, TypeError, OverflowError: it is damaged.
+    """
+    table = _decoded(data, SCHEMA)
+    _check(table)
+    return table
+
+
+def _decoded(data: bytes, schema: pa.Schema) -> pa.Table:
     # Event files are small and many: threads, and a copy of each column, cost more than the reading.
-    file = pq.ParquetFile(pa.BufferReader(data))
-    wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
-    present = set(file.schema_arrow.names)
-    table = file.read(columns=[name for name in wanted.names if name in present], use_threads=False)
-    if not table.schema.equals(wanted):
-        parts = [
-            table[name].cast(wanted.field(name).type) if name in present else pa.nulls(table.num_rows, wanted.field(name).type)
-            for name in wanted.names
-        ]
-        table = pa.Table.from_arrays(parts, schema=wanted)
-    read = table.replace_schema_metadata()
-    empty = [name for name in NEVER_NULL if name in wanted.names and read[name].null_count]
+    table = pq.ParquetFile(pa.BufferReader(data)).read(columns=schema.names, use_threads=False).replace_schema_metadata()
+    if table.schema.equals(schema):
+        return table
+    present = set(table.column_names)
+    missing = [name for name in NEVER_NULL if name in schema.names and name not in present]
+    if missing:
+        msg = f"no column {', '.join(missing)}"
+        raise pa.ArrowInvalid(msg)
+    parts = [
+        table[field.name].cast(field.type) if field.name in present else pa.nulls(table.num_rows, field.type) for field in schema
+    ]
+    return pa.Table.from_arrays(parts, schema=schema)
+
+
+def _check(table: pa.Table) -> None:
+    """Refuse what no version that this one knows has written: one such row would spoil the state of its whole day."""
+    empty = [name for name in NEVER_NULL if name in table.column_names and table[name].null_count]
     if empty:
         msg = f"no value in {', '.join(empty)}"
         raise pa.ArrowInvalid(msg)
-    _check_values(read)
-    return read
+    _check_values(table)
 
 
 def _check_values(table: pa.Table) -> None:
-    """Refuse what no version that this one knows has written: one such row would spoil the state of its whole day."""
     for name, known in _WORDS.items():
         if name in table.column_names:
             strange = table[name].filter(pc.invert(pc.is_in(table[name], value_set=known)))
@@ -104,11 +137,12 @@ def _is_on_the_calendar(moments: pa.ChunkedArray) -> bool:
     return bool(bounds["min"].as_py() >= _EARLIEST and bounds["max"].as_py() < _LATEST)
 
 
-def _checked(path: str, table: pa.Table) -> pa.Table:
+def _check_days(table: pa.Table, paths: Sequence[str]) -> None:
     """Refuse events in the file of another day: the state of a day is made of its own files alone."""
-    if places.is_events(path) and "date" in table.column_names and table.num_rows:
-        day = places.day_of(path)
-        if pc.any(pc.not_equal(table["date"], pa.scalar(day, pa.date32()))).as_py():
-            msg = f"it holds events of other days than {day}"
-            raise pa.ArrowInvalid(msg)
-    return table
+    if "date" not in table.column_names:
+        return
+    days = {places.day_of(path) for path in paths if places.is_events(path)}
+    others = set(table["date"].unique().to_pylist()) - days
+    if days and others:
+        msg = f"it holds events of other days: {min(map(str, others))}"
+        raise pa.ArrowInvalid(msg)

@@ -65,7 +65,7 @@ class PackReport:
 
 @dataclass(slots=True)
 class _Next:
-    """A snapshot in the making: what changes in comparison with ``taken``."""
+    """A snapshot in the making: what changes in comparison with ``taken``. ``number`` is one that it has to be beyond."""
 
     reader: Reader
     provider: str
@@ -73,6 +73,7 @@ class _Next:
     parts: dict[date, Partition]
     folded: set[str]
     leaving: set[str] = field(default_factory=set[str])
+    number: int = 0
 
     @classmethod
     def after(cls, reader: Reader, provider: str, taken: Snapshot) -> _Next:
@@ -80,7 +81,7 @@ class _Next:
 
     @property
     def generation(self) -> int:
-        return self.taken.generation + 1
+        return max(self.taken.generation, self.number) + 1
 
     def set_state(self, day: date, state: pa.Table, folded: Iterable[str]) -> None:
         """Store the state of a day, which ``folded`` went into beside what its history has."""
@@ -187,7 +188,9 @@ def _refold_days(
     reader: Reader, provider: str, taken: Snapshot, files: Mapping[date, Sequence[str]], forget: frozenset[str]
 ) -> bool:
     former = _former_parts(reader, taken)
-    upcoming = _Next(reader, provider, taken, {}, set())
+    # Also beyond those of snapshots that were deleted: of two files of compacted events the greater number is the newer.
+    number = max((places.generation_of_history(path) for paths in files.values() for path in paths), default=0)
+    upcoming = _Next(reader, provider, taken, {}, set(), number=number)
     upcoming.leaving |= {part.state for part in former.values()}
     reader.settle(path for paths in files.values() for path in paths)
     opened, bases, index = list[pa.Table](), set[str](), tuple[ids.Segment, ...]()

@@ -18,7 +18,7 @@ import pyarrow as pa
 from assets.recordings import names
 from assets.recordings.events import SCHEMA
 from assets.recordings.ledger import ids, places, snapshot, winning
-from assets.recordings.ledger.files import read_table
+from assets.recordings.ledger.files import read_tables
 from assets.recordings.ledger.snapshot import Partition, Snapshot
 from resources.arrow import compute as pc
 from resources.errors import NotStoredError
@@ -88,15 +88,14 @@ class Reader:
 
     def table(self, paths: Iterable[str], columns: list[str] | None = None) -> pa.Table:
         """Return the rows of several files."""
-        schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
-        return pa.concat_tables([schema.empty_table(), *(read_table(self.storage, path, columns) for path in paths)])
+        return read_tables(self.storage, list(paths), columns)
 
     def state(self, provider: str, part: Partition | None, columns: list[str] | None = None) -> pa.Table:
         """Return the folded state of a partition; where its file was deleted, made again from the events."""
         if part is None:
             return self.table([], columns)
         try:
-            return read_table(self.storage, part.state, columns)
+            return read_tables(self.storage, [part.state], columns)
         except NotStoredError:
             current = self.partitions(self.latest(provider)).get(part.day)
             if current is None or current.state != part.state:
@@ -191,7 +190,7 @@ class Reader:
         outside = {path for part in parts for path in part.folded if self.storage.exists(path)}
         outside |= {path for path in self.appended(provider) if path not in packed}
         for path in [*(part.history for part in parts if part.history is not None), *sorted(outside)]:
-            yield read_table(self.storage, path)
+            yield read_tables(self.storage, [path])
 
     def settle(self, paths: Iterable[str]) -> None:
         """See to the names of event files that something is built on: their writers may have died before those lasted."""

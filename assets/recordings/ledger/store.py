@@ -14,9 +14,10 @@ from datetime import date, datetime, timedelta
 
 import pyarrow as pa
 
-from assets.recordings.events import SCHEMA, Event, from_table, to_rows
+from assets.recordings.events import Event, from_table, table_of, to_rows
 from assets.recordings.ledger import folding, places, winning
 from assets.recordings.ledger.chain import Chain
+from assets.recordings.ledger.digests import row_digest
 from assets.recordings.ledger.files import damaged
 from assets.recordings.ledger.folding import FoldReport, PackReport
 from assets.recordings.ledger.history import History, read_history
@@ -52,7 +53,8 @@ class Ledger:
             of_day = [event for event in events if event.day == day]
             path = places.new_event_path(of_day[0].key.provider, day, moment, of_day[0].run_id)
             with self._turn:
-                data = self._chain.encode(path, to_rows(of_day), SCHEMA)
+                rows = to_rows(of_day)
+                data = self._chain.encode(path, table_of(rows), list(map(row_digest, rows)))
                 reached(Failpoint.EVENT_FILE_ENCODED)
                 self.storage.create(path, data)
                 self._chain.written(path, data)

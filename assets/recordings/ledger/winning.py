@@ -28,12 +28,7 @@ def winners_of(tables: Sequence[pa.Table]) -> pa.Table:
     table = pa.concat_tables(tables)
     if table.num_rows == 0:
         return table
-    has_copy = pc.greater(pc.fill_null(pc.binary_length(table["path"]), 0), 0)
-    ranked = table.select(["date", *_KEY, "epoch", "seq", "at", "event_id"])
-    ranked = ranked.append_column("archived", pc.equal(table["state"], State.ARCHIVED.value))
-    # Files from before copies were counted have none of it: theirs is the first.
-    ranked = ranked.append_column("copies", pc.if_else(has_copy, pc.fill_null(table["number"], 1), 0))
-    ranked = ranked.append_column("terminal", pc.is_in(table["state"], value_set=_TERMINAL))
+    ranked = _ranked(table)
     keys = ["date", *_KEY]
     order = pc.sort_indices(ranked, sort_keys=[(name, "ascending") for name in (*keys, *_ORDER)])
     ordered = ranked.select(keys).take(order)
@@ -43,6 +38,16 @@ def winners_of(tables: Sequence[pa.Table]) -> pa.Table:
         differs = [pc.not_equal(before[name], after[name]) for name in keys]
         ends = pa.chunked_array([*functools.reduce(pc.or_, differs).chunks, *ends.chunks])
     return table.take(order.filter(ends))
+
+
+def _ranked(table: pa.Table) -> pa.Table:
+    """Return the keys of the rows, and what the order goes by."""
+    has_copy = pc.greater(pc.fill_null(pc.binary_length(table["path"]), 0), 0)
+    ranked = table.select(["date", *_KEY, "epoch", "seq", "at", "event_id"])
+    ranked = ranked.append_column("archived", pc.equal(table["state"], State.ARCHIVED.value))
+    # Files from before copies were counted have none of it: theirs is the first.
+    ranked = ranked.append_column("copies", pc.if_else(has_copy, pc.fill_null(table["number"], 1), 0))
+    return ranked.append_column("terminal", pc.is_in(table["state"], value_set=_TERMINAL))
 
 
 def open_part(state: pa.Table) -> pa.Table:

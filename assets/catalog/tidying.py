@@ -1,0 +1,67 @@
+"""Keeping what is read quick: everything is folded and compacted, and what was replaced long ago goes.
+
+The files that the published catalog names stay, however old: who has it open goes on reading them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from assets.catalog.publication import shown_generations
+from assets.recordings.compaction import CompactionReport, compact, fold
+from assets.recordings.ledger import FoldReport, Ledger
+from resources.providers.protocol import ProviderSpec
+from resources.storage import ArchiveStorage
+
+
+@dataclass(frozen=True, slots=True)
+class Tidied:
+    """What was done to one provider's part of the lake."""
+
+    fold: FoldReport
+    ledger: CompactionReport
+
+    @property
+    def files_before(self) -> int:
+        """Files of events, states and executions, before."""
+        return self.ledger.files_before
+
+    @property
+    def files_after(self) -> int:
+        """The same afterwards; replaced ones stay for the grace period."""
+        return self.ledger.files_after
+
+    @property
+    def rows(self) -> int:
+        """Rows in the files that were written."""
+        return self.ledger.rows
+
+    @property
+    def removed(self) -> int:
+        """Files that were removed."""
+        return self.ledger.removed
+
+    @property
+    def left(self) -> tuple[tuple[str, str], ...]:
+        """Path and words of files that a person should look at."""
+        return self.ledger.left
+
+
+def tidy_up(storage: ArchiveStorage, specs: Iterable[ProviderSpec], grace: timedelta) -> dict[str, Tidied]:
+    """Fold and compact everything, and say by provider what was done. Safe to kill, to run again, and beside everything else.
+
+    Args:
+        storage: the archive root.
+        specs: the providers.
+        grace: for how long a replaced file stays for who is reading it.
+
+    Raises:
+        StorageError: the root failed; what was done before stays done.
+    """
+    ledger, shown = Ledger(storage), shown_generations(storage)
+    return {
+        spec.name: Tidied(fold(ledger, spec.name), compact(ledger, spec.name, grace=grace, shown=shown.get(spec.name)))
+        for spec in specs
+    }
