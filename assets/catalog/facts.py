@@ -49,6 +49,11 @@ class Facts:
             known = {}
         return cls(storage, known, _noted=frozenset(known))
 
+    @property
+    def noted_paths(self) -> frozenset[str]:
+        """The files that the note is about."""
+        return self._noted
+
     def of(self, paths: Iterable[str]) -> Mapping[str, FileFacts]:
         """Return the facts of each file.
 
@@ -94,6 +99,11 @@ class Facts:
             except (pa.ArrowException, OSError) as error:
                 msg = f"{path} in {self.storage.url} is damaged ({type(error).__name__}): see `recording-archive verify`"
                 raise StorageError(msg) from None
+
+
+def named_files(storage: ArchiveStorage) -> frozenset[str]:
+    """Return the Parquet files that the published catalog names, and that have to stay as long as it does."""
+    return Facts.noted(storage).noted_paths
 
 
 def shape_of(schema: pa.Schema) -> str:

@@ -82,6 +82,6 @@ def _executions(storage: ArchiveStorage, spec: ProviderSpec) -> Mapping[date, tu
     files = lake.partition_files(storage, spec.name)
     doubled = [day for day, paths in files.items() if len(paths) > 1]
     for day in doubled:
-        before = lake.snapshot(storage, spec, day)
-        lake.write(storage, spec, day, before.table, before)
+        with lake.updating(storage, spec, day) as update:
+            update.publish(update.tables())
     return lake.partition_files(storage, spec.name) if doubled else files

@@ -144,10 +144,13 @@ def current(storage: ArchiveStorage) -> Pointer | None:
 
 
 def shown_generations(storage: ArchiveStorage) -> dict[str, int]:
-    """Return the snapshot of each provider's ledger that the published catalog shows; none where there is no catalog."""
-    if not storage.exists(POINTER):
-        return {}
-    return dict(msgspec.json.decode(storage.read(POINTER), type=Pointer).generations)
+    """Return the snapshot of each provider's ledger that the published catalog shows; none where there is no catalog.
+
+    Raises:
+        StorageError: as :func:`current`.
+    """
+    pointer = current(storage)
+    return pointer.generations if pointer is not None else {}
 
 
 def local_catalog(storage: ArchiveStorage, folder: Path) -> Path:

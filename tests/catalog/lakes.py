@@ -32,7 +32,7 @@ def day(number: int) -> date:
     return FIRST + timedelta(days=number)
 
 
-def event(
+def event(  # noqa: PLR0913 -- what a test wants to be otherwise
     provider: str = "feather",
     name: str = "a",
     state: State = State.PENDING,
