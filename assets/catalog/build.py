@@ -105,7 +105,7 @@ class _Builder:
         for name in _VIEWS:
             self.connection.execute(Template((_SQL / f"{name}.sql").read_text()).substitute(_WORDS))
         for table in (*SHARED_TABLES, *published_tables(), *(provider_table(lane.spec) for lane in self.lanes), CATALOG_INFO):
-            self._comment(table)
+            commented(self.connection, table, "TABLE" if table.stored else "VIEW")
         report.rows["executions"] = sum(report.rows[lane.spec.view] for lane in self.lanes)
         report.rows["recordings"] = sum(part.recordings for lane in self.lanes for part in lane.partitions.values())
         return report
@@ -173,11 +173,12 @@ class _Builder:
         self.connection.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")  # noqa: S608 -- names of this module
         self.connection.unregister("incoming")
 
-    def _comment(self, table: Table) -> None:
-        kind = "TABLE" if table.stored else "VIEW"
-        self.connection.execute(f"COMMENT ON {kind} {table.name} IS {literal(table.comment)}")
-        for column, comment in table.columns.items():
-            self.connection.execute(f'COMMENT ON COLUMN {table.name}."{column}" IS {literal(comment)}')
+
+def commented(connection: duckdb.DuckDBPyConnection, table: Table, kind: str) -> None:
+    """Write the comments of a table and of its columns; ``kind`` is TABLE or VIEW."""
+    connection.execute(f"COMMENT ON {kind} {table.name} IS {literal(table.comment)}")
+    for column, comment in table.columns.items():
+        connection.execute(f'COMMENT ON COLUMN {table.name}."{column}" IS {literal(comment)}')
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -25,6 +25,9 @@ name has this shape, so the ledger takes no notice of it."""
 _BETWEEN = ";"
 _PROVIDER = re.compile(r".*/provider=[^/]+/")
 _PATTERN = re.compile(r"[*?\[]")
+_MANY, _FEW = 10_000_000, 1_000
+"""What DuckDB is told of the rows in the lake and in the tail, whatever there are. So a join always goes from the tail's rows to the
+lake's, and leaves the files closed in which there can be none of them."""
 _HIVE_TYPES = {"provider": "VARCHAR", "date": "DATE"}
 
 
@@ -112,6 +115,7 @@ def _read(root: Root, folder: str, paths: Sequence[str], columns: str, by_path: 
     listed = f"list_transform(string_split({literal(names)}, '{_BETWEEN}'), lambda name: {root.sql} || '/{folder}' || name)"
     types = ", ".join(f"'{name}': {kind}" for name, kind in by_path.items())
     how = f"hive_partitioning = true, hive_types = {{{types}}}" if by_path else "hive_partitioning = false"
+    how += f", explicit_cardinality = {_MANY}"
     return f"SELECT {columns} FROM read_parquet({listed}, {how})"  # noqa: S608 -- names and columns of ours
 
 
@@ -135,7 +139,7 @@ def scan_tail(root: Root, folder: str, wanted: Types, known: Iterable[str]) -> s
     names = "/".join(sorted(path.rpartition("/")[2] for path in known))
     return (
         f"SELECT {columns} FROM read_parquet({root.sql} || '/{folder}/provider=*/*.parquet', "  # noqa: S608 -- ours
-        f"schema = MAP {{{shape}}}, filename = true) "
+        f"schema = MAP {{{shape}}}, filename = true, explicit_cardinality = {_FEW}) "
         r"WHERE regexp_matches(parse_filename(filename), '^\d{4}-\d\d-\d\d_') "
         f"AND NOT list_contains(string_split({literal(names)}, '/'), parse_filename(filename))"
     )
