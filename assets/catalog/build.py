@@ -112,10 +112,8 @@ class _Builder:
 
     def _sources(self) -> None:
         events = self._types(EVENT_SCHEMA)
-        states = [path for lane in self.lanes for path in lane.states]
         root = self._root
-        self._view("published.states", self._scan(events, states))
-        self._view("published.states_by_row", self._scan(events, states, hive=False))
+        self._view("published.states", self._scan(events, (path for lane in self.lanes for path in lane.states)))
         self._view("published.histories", self._scan(events, (path for lane in self.lanes for path in lane.histories)))
         folded = (path for lane in self.lanes for path in lane.snapshot.folded)
         self._view("published.tail", scan_tail(root, names.TAIL, events, folded))
@@ -162,8 +160,8 @@ class _Builder:
     def _types(self, schema: pa.Schema) -> Types:
         return types_of(self.connection, schema)
 
-    def _scan(self, wanted: Types, files: Iterable[str], *, hive: bool = True) -> str:
-        return scan(self.connection, self.facts, self._root, wanted, files, hive=hive)
+    def _scan(self, wanted: Types, files: Iterable[str]) -> str:
+        return scan(self.connection, self.facts, self._root, wanted, files)
 
     def _view(self, name: str, select: str) -> None:
         self.connection.execute(f"CREATE VIEW {name} AS {select}")

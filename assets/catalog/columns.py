@@ -196,7 +196,6 @@ def published_tables() -> tuple[Table, ...]:
     days = {name: EXECUTION_DAYS.columns[name] for name in ("provider", "execution_id", "date")}
     return (
         events("states", "The winning event of each recording at the publication: the compacted state, by day."),
-        events("states_by_row", "The same, with provider and date from the rows: for joins that seldom find any."),
         events("histories", "The events that were compacted by the time of the publication."),
         events("tail", "The events of files that the compacted state does not know, as they lie there when you ask."),
         events("appended", "The events of files that are in no compacted history, as they lie there when you ask."),
@@ -204,6 +203,7 @@ def published_tables() -> tuple[Table, ...]:
             "news",
             "One row for each recording that the tail has news of: the winning event of the tail.",
             first_seq="the least seq of the recording in the tail",
+            requeued="whether somebody asked for it again by hand, by an event of the tail",
         ),
         events("open_recordings", "The recordings that were in no final state at the publication.", stored=True),
         Table("published.coverage", "coverage as it was at the publication.", covered, stored=True),

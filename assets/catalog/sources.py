@@ -26,8 +26,8 @@ _BETWEEN = ";"
 _PROVIDER = re.compile(r".*/provider=[^/]+/")
 _PATTERN = re.compile(r"[*?\[]")
 _MANY, _FEW = 10_000_000, 1_000
-"""What DuckDB is told of the rows in the lake and in the tail, whatever there are. So a join always goes from the tail's rows to the
-lake's, and leaves the files closed in which there can be none of them."""
+"""What DuckDB 1.5 is told of the rows in the lake and in the tail, so that a join goes from the tail's rows to the lake's, and
+leaves the files closed in which there can be none of them. DuckDB 2.0 goes by what it sees, and comes to the same."""
 _HIVE_TYPES = {"provider": "VARCHAR", "date": "DATE"}
 
 
@@ -62,9 +62,7 @@ def nothing(wanted: Types) -> str:
     return "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in wanted.items()) + " WHERE false"
 
 
-def scan(
-    connection: duckdb.DuckDBPyConnection, facts: Facts, root: Root, wanted: Types, files: Iterable[str], *, hive: bool = True
-) -> str:
+def scan(connection: duckdb.DuckDBPyConnection, facts: Facts, root: Root, wanted: Types, files: Iterable[str]) -> str:
     """Return a SELECT of the ``wanted`` columns from files, one or more reads that are united.
 
     Args:
@@ -72,9 +70,8 @@ def scan(
         facts: of the files.
         root: the archive root.
         wanted: columns that a file lacks are NULL; what does not fit the type is NULL too, as its type was another one.
-        files: paths below folders ``<table>/provider=<name>/``, relative to the root.
-        hive: take provider and date from the path, by which whole files are left closed; False: from the rows, which costs less
-            when nothing is read.
+        files: paths below folders ``<table>/provider=<name>/``, relative to the root. What the path says (provider, date) is
+            taken from there: so files are left closed that a question is not about.
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for path, fact in facts.of(files).items():
@@ -84,7 +81,7 @@ def scan(
     reads = [
         _read(root, folder, paths, _columns(connection, wanted, types_of(connection, facts.schema(paths[0])) | by_path), by_path)
         for (folder, _), paths in groups.items()
-        for by_path in [_by_path(paths[0]) if hive else {}]
+        for by_path in [_by_path(paths[0])]
     ]
     return " UNION ALL ".join(reads) if reads else nothing(wanted)
 
@@ -114,8 +111,7 @@ def _read(root: Root, folder: str, paths: Sequence[str], columns: str, by_path: 
     names = _BETWEEN.join(path.removeprefix(folder) for path in sorted(paths))
     listed = f"list_transform(string_split({literal(names)}, '{_BETWEEN}'), lambda name: {root.sql} || '/{folder}' || name)"
     types = ", ".join(f"'{name}': {kind}" for name, kind in by_path.items())
-    how = f"hive_partitioning = true, hive_types = {{{types}}}" if by_path else "hive_partitioning = false"
-    how += f", explicit_cardinality = {_MANY}"
+    how = f"hive_partitioning = true, hive_types = {{{types}}}, explicit_cardinality = {_MANY}"
     return f"SELECT {columns} FROM read_parquet({listed}, {how})"  # noqa: S608 -- names and columns of ours
 
 

@@ -25,6 +25,8 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 FIRST = date(2026, 11, 1)
 LONG_AGO, FAR_AHEAD = datetime(2020, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 Rows = list[tuple[Any, ...]]
+Key = tuple[str, str, str, date]
+"""Provider, execution id, leg and day of a recording."""
 
 
 def day(number: int) -> date:
@@ -111,12 +113,16 @@ def attempts(storage: ArchiveStorage) -> Counter[tuple[Any, ...]]:
     return Counter(tuple(row[name] for name in ATTEMPTS.columns) for row in rows if row["outcome"] not in NOT_ATTEMPTS)
 
 
-def due(storage: ArchiveStorage) -> set[tuple[str, str, str, date]]:
-    """Return the key and day of each recording that is due by the ledger's account."""
-    moment = datetime.now(UTC)
+def open_keys(storage: ArchiveStorage, until: datetime | None = None) -> set[Key]:
+    """Return the key and day of each open recording by the ledger's account; with ``until``, of those that are due by then."""
     rows = (row for provider in PROVIDERS for row in Ledger(storage).open_table(provider).to_pylist())
-    open_rows = (row for row in rows if row["next_attempt_at"] is not None and row["next_attempt_at"] <= moment)
-    return {(row["provider"], row["execution_id"], row["leg"], row["date"]) for row in open_rows}
+    wanted = (row for row in rows if until is None or (row["next_attempt_at"] is not None and row["next_attempt_at"] <= until))
+    return {(row["provider"], row["execution_id"], row["leg"], row["date"]) for row in wanted}
+
+
+def due(storage: ArchiveStorage) -> set[Key]:
+    """Return the key and day of each recording that is due by the ledger's account."""
+    return open_keys(storage, datetime.now(UTC))
 
 
 def coverage(storage: ArchiveStorage) -> Counter[tuple[str, date, str]]:

@@ -8,7 +8,7 @@ former AS MATERIALIZED (
         states.provider, states."date", execution_id, leg, state, bytes, path, "number", epoch, seq, "at", event_id
     FROM published.states
     SEMI JOIN news USING (provider, "date", execution_id, leg)
-    WHERE "date" IN (SELECT DISTINCT "date" FROM news)
+    WHERE "date" IN (SELECT DISTINCT "date" FROM news UNION ALL SELECT DATE '0001-01-01')
 ),
 changes AS (
     SELECT provider, "date", state, bytes, 1 AS recordings

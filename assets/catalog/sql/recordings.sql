@@ -1,14 +1,15 @@
 -- Grain: one row for each recording (provider, execution_id, leg) of a day.
 CREATE VIEW recordings AS
-WITH news AS NOT MATERIALIZED (
-    SELECT * EXCLUDE (first_seq) FROM published.news
+WITH news AS MATERIALIZED (
+    SELECT * EXCLUDE (first_seq, requeued) FROM published.news
 ),
--- The days are asked for by themselves, since DuckDB then leaves the files of all other days closed.
+-- The days are asked for by themselves, since DuckDB then leaves the files of all other days closed; one day that never was among
+-- them, since of no day at all it would make no filter.
 former AS NOT MATERIALIZED (
     SELECT states.*
     FROM published.states
     SEMI JOIN news USING (provider, "date", execution_id, leg)
-    WHERE "date" IN (SELECT DISTINCT "date" FROM published.tail)
+    WHERE "date" IN (SELECT DISTINCT "date" FROM news UNION ALL SELECT DATE '0001-01-01')
 ),
 touched AS NOT MATERIALIZED (
     SELECT * FROM (FROM news UNION ALL BY NAME FROM former)
@@ -17,7 +18,7 @@ touched AS NOT MATERIALIZED (
 untouched AS NOT MATERIALIZED (
     SELECT states.*
     FROM published.states
-    ANTI JOIN (SELECT provider, "date", execution_id, leg FROM published.tail) USING (provider, "date", execution_id, leg)
+    ANTI JOIN news USING (provider, "date", execution_id, leg)
 )
 SELECT
     provider,
