@@ -39,7 +39,7 @@ check: $(VENV)/.dev ## lint, format, types, floors, dead code, dependencies
 bench: $(VENV)/.dev ## the transfer beside its peer, interleaved; writes docs/performance.md
 	@$(BIN)/python -m benchmarks.transfer
 
-bench-lake: $(VENV)/.dev ## a lake of ten million executions, and what is asked of it; 10 GB of disk; writes docs/performance.md
+bench-lake: $(VENV)/.bench ## a lake of ten million executions, and what is asked of it; 10 GB of disk; writes docs/performance.md
 	@$(BIN)/python -m benchmarks.lake $(ARGS)
 
 simulate: $(VENV)/.dev ## random worlds, SEEDS of them; or one again, SEED=n; writes docs/reliability.md

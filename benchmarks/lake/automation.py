@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.executions.reads import note_reads
 from assets.recordings.ledger import Ledger
 from assets.recordings.queue import DayRange
 from benchmarks.lake.copies import linked
@@ -23,6 +24,7 @@ from benchmarks.world.plan import LAST_DAY, NOW
 from pipelines.assembly import build_definitions
 from pipelines.execution import JobResult, Launcher
 from pipelines.in_flight import range_of_tags
+from pipelines.schedules import schedule_name
 from pipelines.sensors import retry_sensor_name
 from resources.archive import Archive
 from resources.dagster_archive import ArchiveResource
@@ -83,6 +85,15 @@ class _Desk:
         with dg.build_sensor_context(self.launcher.instance, repository_def=self.repository, resources=given) as context:
             return list(self.repository.get_sensor_def(name).evaluate_tick(context).run_requests or [])
 
+    def schedule(self) -> list[dg.RunRequest]:
+        """Evaluate the schedule."""
+        given = {"archive": self.resource}
+        with dg.build_schedule_context(
+            self.launcher.instance, _ANCHOR, repository_def=self.repository, resources=given
+        ) as context:
+            found = self.repository.get_schedule_def(schedule_name(PROVIDER)).evaluate_tick(context)
+        return list(found.run_requests or [])
+
 
 def nothing_new(root: Path, scratch: Path, rounds: int) -> list[Line]:
     """Compare idle runs and ticks of an archive with ten million executions with those of one that has only the open days."""
@@ -96,10 +107,17 @@ def nothing_new(root: Path, scratch: Path, rounds: int) -> list[Line]:
         span = DayRange(LAST_DAY + timedelta(days=2), _ANCHOR.date())
         for name, desk in desks.items():
             desk.run(span)
-            Ledger(open_storage(str(folders[name]))).fold(PROVIDER)
+            storage = open_storage(str(folders[name]))
+            Ledger(storage).fold(PROVIDER)
+            note_reads(storage, PROVIDER, DayRange(_FIRST, _ANCHOR.date()).days, _ANCHOR)
         runs = interleaved(rounds, {name: lambda desk=desk: desk.run(span) for name, desk in desks.items()})
         ticks = interleaved(rounds * 2, {name: lambda desk=desk: desk.tick(PROVIDER) for name, desk in desks.items()})
-    return [*_compared("idle scheduled run", runs), *_compared("sensor tick", ticks)]
+        schedules = interleaved(rounds * 2, {name: desk.schedule for name, desk in desks.items()})
+    return [
+        *_compared("idle scheduled run", runs),
+        *_compared("sensor tick", ticks),
+        *_compared("schedule tick", schedules),
+    ]
 
 
 def _compared(what: str, seconds: dict[str, list[float]]) -> list[Line]:

@@ -21,7 +21,8 @@ from sandbox import fiction
 from sandbox.seeds import generator, seeded_ulid, seeded_uuid
 
 _DAY_MILLISECONDS = 86_400_000
-_YOUNG = timedelta(days=4)
+_YOUNG, _LONGEST = timedelta(days=4), timedelta(days=14)
+"""Ages of a day: below the first nothing has been asked for over days; from the second on nothing still runs."""
 FIRST_READ = timedelta(seconds=1)
 _STOCK = 64
 _SUPERVISED = 0.1
@@ -75,10 +76,11 @@ def runs(unit: Unit) -> Iterator[Run]:
     """Yield the executions of a partition, the oldest first; the same unit gives the same ones."""
     rng, write = generator(unit.name), _WRITERS[unit.provider]
     midnight = datetime(unit.day.year, unit.day.month, unit.day.day, tzinfo=UTC)
-    is_young, is_drifting = LAST_DAY - unit.day < _YOUNG, unit.day.toordinal() % _DRIFTING_DAYS == 0
+    age = LAST_DAY - unit.day
+    may_run, is_drifting = age < _LONGEST and unit.provider != "kataven", unit.day.toordinal() % _DRIFTING_DAYS == 0
     for place, moment in enumerate(sorted(rng.randrange(_DAY_MILLISECONDS) for _ in range(unit.executions))):
         number = unit.first + place
-        script = script_of(number, may_run=unit.provider != "kataven", is_young=is_young)
+        script = script_of(number, may_run=may_run, is_young=age < _YOUNG)
         created_at = midnight + timedelta(milliseconds=moment)
         seconds = int(rng.lognormvariate(4.2, 0.8) * 10 + 30) / 10
         ended_at = None if script == RUNNING else created_at + timedelta(seconds=seconds)

@@ -94,7 +94,7 @@ def script_of(number: int, *, may_run: bool, is_young: bool) -> int:
 
     Args:
         number: whole.
-        may_run: whether the provider says that executions are running at all.
+        may_run: whether its execution may be one that has not ended.
         is_young: whether it is too young to have been asked for over days.
     """
     found = bisect(_ENDS, even(number) * _ENDS[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -140,3 +141,16 @@ def test_ingest_is_left_out_where_its_peer_is_not_installed(monkeypatch: pytest.
     assert line.value is None
     assert line.passed is None
     assert "dlt" in str(line)
+
+
+def test_ingest_is_judged_beside_its_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows a second and their multiple have limits of their own."""
+    found = {
+        "rows_per_cpu_second": {"ours": 30_000, "dlt": 5_000},
+        "ratio": 6.0,
+        "cells_compared": 1_000,
+        "versions": {"dlt": "1"},
+    }
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: object())
+    monkeypatch.setattr("importlib.import_module", lambda _name: SimpleNamespace(measure=lambda _rounds: found))
+    assert [(line.value, line.passed) for line in ingest_lines(1)] == [(30_000, True), (6.0, False)]
