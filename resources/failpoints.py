@@ -76,9 +76,9 @@ class Failpoint(StrEnum):
     CATALOG_BUILT = "catalog-built"
     """The catalog is whole in a local folder, and not in the archive."""
     CATALOG_PUT = "catalog-put"
-    """It is in the archive; on object storage the pointer names the former one."""
+    """It is in the archive; the pointer names the former one."""
     CATALOG_POINTED = "catalog-pointed"
-    """The pointer names it (object storage)."""
+    """The pointer names it."""
 
     # An audit, and what it mends.
     AUDIT_READ = "audit-read"

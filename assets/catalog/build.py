@@ -1,22 +1,33 @@
-"""Building the DuckDB file that analysts open: whole, in a new file, from the lake and the ledger alone."""
+"""Building the DuckDB file that analysts open: small tables, and views over the Parquet files of the lake.
+
+What costs as much as the history stays where it is. So the file is small and quickly made, and what was appended after its
+publication is in the answers: the views overlay the tail that they find when they are asked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from importlib import resources as package_files
 from pathlib import Path
+from string import Template
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from assets.catalog.columns import EXECUTIONS, SHARED_TABLES, Table
-from assets.executions import lake
+from assets.catalog.columns import CATALOG_INFO, EXECUTIONS, SHARED_TABLES, Table, published_tables
+from assets.catalog.facts import Facts
+from assets.catalog.filesystem import mount
+from assets.catalog.lanes import Lane
+from assets.catalog.sources import SEED, Root, Types, literal, scan, scan_tail, types_of
 from assets.executions.schema import column_docs, lake_schema
+from assets.recordings import names
 from assets.recordings.events import SCHEMA as EVENT_SCHEMA
 from assets.recordings.ledger import Ledger
-from assets.recordings.lifecycle import NOT_ATTEMPTS
+from assets.recordings.ledger.ids import PAIRS
+from assets.recordings.lifecycle import NOT_ATTEMPTS, OPEN_STATES, TERMINAL_STATES, State
 from resources.providers.protocol import ProviderSpec
 from resources.storage import ArchiveStorage
 
@@ -24,45 +35,36 @@ STORAGE_VERSION = "v1.5.0"
 """The file format that DuckDB 1.5 clients, and all later ones, can open."""
 
 _SQL = package_files.files("assets.catalog") / "sql"
-_FROM_LEDGER = ("recordings.sql", "recording_attempts.sql")
+_VIEWS = ("news", "recordings", "recording_attempts", "coverage", "due", "execution_days")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BuildReport:
-    """Rows in each table of the file."""
+    """Rows of the tables and views as they were at the publication, as far as the lists of files say them."""
 
-    rows: dict[str, int]
+    rows: dict[str, int] = field(default_factory=dict[str, int])
 
 
-def build(path: Path, storage: ArchiveStorage, specs: Iterable[ProviderSpec], now: datetime) -> BuildReport:
+def build(path: Path, storage: ArchiveStorage, lanes: Sequence[Lane], facts: Facts, now: datetime) -> BuildReport:
     """Make a new DuckDB file at ``path``, which must not exist, and close it.
 
     Raises:
         StorageError: the lake cannot be read.
         duckdb.Error: the file cannot be written.
     """
-    specs = tuple(specs)
+    _seed_tail(storage, lanes)
     with duckdb.connect() as connection:
+        mount(connection, storage)
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(f"ATTACH '{_quoted(str(path))}' AS catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
+        connection.execute(f"ATTACH {literal(str(path))} AS catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("USE catalog")
-        for spec in specs:
-            _load_executions(connection, storage, spec)
-        _unite_executions(connection, specs)
-        _load_ledger(connection, Ledger(storage), specs)
-        connection.execute((_SQL / "coverage.sql").read_text())
-        connection.execute("CREATE TABLE catalog_info AS SELECT ?::TIMESTAMPTZ AS published_at", [now])
-        for table in (*SHARED_TABLES, *(provider_table(spec) for spec in specs), CATALOG_INFO):
-            _comment(connection, table)
-        rows = {table.name: _count(connection, table.name) for table in (*SHARED_TABLES, *map(provider_table, specs))}
+        connection.execute("BEGIN")  # one commit for hundreds of small statements
+        connection.execute("CREATE SCHEMA published")
+        report = _Builder(connection, storage, lanes, facts, now).fill()
+        connection.execute("COMMIT")
         connection.execute("USE memory")
         connection.execute("DETACH catalog")
-    return BuildReport(rows)
-
-
-CATALOG_INFO = Table(
-    "catalog_info", "One row: when this file was made.", {"published_at": "UTC moment at which the file was built"}
-)
+    return report
 
 
 def provider_table(spec: ProviderSpec) -> Table:
@@ -71,44 +73,142 @@ def provider_table(spec: ProviderSpec) -> Table:
     return Table(spec.view, comment, column_docs(spec))
 
 
-def _load_executions(connection: duckdb.DuckDBPyConnection, storage: ArchiveStorage, spec: ProviderSpec) -> None:
-    connection.register("incoming", lake_schema(spec).empty_table())
-    connection.execute(f"CREATE TABLE {spec.view} AS SELECT * FROM incoming")  # noqa: S608 -- names of the registry
-    for day in lake.partitions(storage, spec.name):
-        connection.register("incoming", lake.read_partition(storage, spec, day))
-        connection.execute(f"INSERT INTO {spec.view} BY NAME SELECT * FROM incoming")  # noqa: S608 -- names of the registry
-    connection.unregister("incoming")
+def _seed_tail(storage: ArchiveStorage, lanes: Iterable[Lane]) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(EVENT_SCHEMA.empty_table(), sink)
+    for lane in lanes:
+        path = f"{names.tail_folder(lane.spec.name)}/{SEED}"
+        if not storage.exists(path):
+            storage.write(path, sink.getvalue().to_pybytes())
 
 
-def _unite_executions(connection: duckdb.DuckDBPyConnection, specs: Iterable[ProviderSpec]) -> None:
-    columns = ", ".join(f'"{name}"' for name in EXECUTIONS.columns)
-    parts = " UNION ALL ".join(f"SELECT {columns} FROM {spec.view}" for spec in specs)  # noqa: S608 -- names of the registry
-    connection.execute(f"CREATE VIEW executions AS {parts}")
+@dataclass(slots=True)
+class _Builder:
+    connection: duckdb.DuckDBPyConnection
+    storage: ArchiveStorage
+    lanes: Sequence[Lane]
+    facts: Facts
+    now: datetime
+
+    def fill(self) -> BuildReport:
+        """Make every table and view, with its comments."""
+        report = BuildReport()
+        for lane in self.lanes:
+            files = [path for paths in lane.executions.values() for path in paths]
+            self._view(lane.spec.view, self._scan(self._types(lake_schema(lane.spec)), files))
+            report.rows[lane.spec.view] = sum(fact.rows for fact in self.facts.of(files).values())
+        shared = ", ".join(f'"{name}"' for name in EXECUTIONS.columns)
+        parts = " UNION ALL ".join(f"SELECT {shared} FROM {lane.spec.view}" for lane in self.lanes)  # noqa: S608 -- names of the registry
+        self._view("executions", parts)
+        self._sources()
+        report.rows["coverage"] = self._tables()
+        for name in _VIEWS:
+            self.connection.execute(Template((_SQL / f"{name}.sql").read_text()).substitute(_WORDS))
+        for table in (*SHARED_TABLES, *published_tables(), *(provider_table(lane.spec) for lane in self.lanes), CATALOG_INFO):
+            commented(self.connection, table, "TABLE" if table.stored else "VIEW")
+        report.rows["executions"] = sum(report.rows[lane.spec.view] for lane in self.lanes)
+        report.rows["recordings"] = sum(part.recordings for lane in self.lanes for part in lane.partitions.values())
+        return report
+
+    def _sources(self) -> None:
+        events = self._types(EVENT_SCHEMA)
+        root = self._root
+        self._view("published.states", self._scan(events, (path for lane in self.lanes for path in lane.states)))
+        self._view("published.histories", self._scan(events, (path for lane in self.lanes for path in lane.histories)))
+        folded = (path for lane in self.lanes for path in lane.snapshot.folded)
+        self._view("published.tail", scan_tail(root, names.TAIL, events, folded))
+        self._view(
+            "published.appended", scan_tail(root, names.TAIL, events, (path for lane in self.lanes for path in lane.packed))
+        )
+        segments = (segment.path for lane in self.lanes for segment in lane.snapshot.ids)
+        self._view("published.ids", self._scan({"provider": "VARCHAR", **self._types(PAIRS)}, segments))
+
+    def _tables(self) -> int:
+        """Make the small tables; return the rows of the coverage."""
+        ledger = Ledger(self.storage)
+        opened = pa.concat_tables([EVENT_SCHEMA.empty_table(), *(ledger.open_table(lane.spec.name) for lane in self.lanes)])
+        self._table("published.open_recordings", opened)
+        days = [
+            self._covered(lane, day) for lane in self.lanes for day in sorted(lane.partitions.keys() | lane.executions.keys())
+        ]
+        self._table("published.coverage", pa.Table.from_pylist(days, schema=_COVERAGE))
+        info = {"published_at": self.now, "archive_root": self._root.text, "generations": self._generations()}
+        self._table("catalog_info", pa.Table.from_pylist([info], schema=_INFO))
+        return len(days)
+
+    def _covered(self, lane: Lane, day: date) -> dict[str, object]:
+        files = self.facts.of(lane.executions.get(day, ()))
+        part = lane.partitions.get(day)
+        counts = {state.value: part.states.get(state.value, 0) if part is not None else 0 for state in State}
+        return {
+            "provider": lane.spec.name,
+            "date": day,
+            "executions": sum(fact.rows for fact in files.values()),
+            "recordings": part.recordings if part is not None else 0,
+            **counts,
+            "bytes": part.bytes if part is not None else 0,
+        }
+
+    @property
+    def _root(self) -> Root:
+        local = self.storage.local_path()
+        return Root(str(local) if local is not None else self.storage.url)
+
+    def _generations(self) -> list[tuple[str, int]]:
+        return [(lane.spec.name, lane.snapshot.generation) for lane in self.lanes]
+
+    def _types(self, schema: pa.Schema) -> Types:
+        return types_of(self.connection, schema)
+
+    def _scan(self, wanted: Types, files: Iterable[str]) -> str:
+        return scan(self.connection, self.facts, self._root, wanted, files)
+
+    def _view(self, name: str, select: str) -> None:
+        self.connection.execute(f"CREATE VIEW {name} AS {select}")
+
+    def _table(self, name: str, rows: pa.Table) -> None:
+        self.connection.register("incoming", rows)
+        self.connection.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")  # noqa: S608 -- names of this module
+        self.connection.unregister("incoming")
 
 
-def _load_ledger(connection: duckdb.DuckDBPyConnection, ledger: Ledger, specs: Iterable[ProviderSpec]) -> None:
-    empty = EVENT_SCHEMA.empty_table()
-    connection.register("states", pa.concat_tables([empty, *(ledger.state_table(spec.name) for spec in specs)]))
-    connection.register("events", pa.concat_tables([empty, *(ledger.events_table(spec.name) for spec in specs)]))
-    connection.register("not_attempts", pa.table({"outcome": sorted(outcome.value for outcome in NOT_ATTEMPTS)}))
-    for name in _FROM_LEDGER:
-        connection.execute((_SQL / name).read_text())
-    connection.unregister("states")
-    connection.unregister("events")
-    connection.unregister("not_attempts")
-
-
-def _comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    kind = "VIEW" if table is EXECUTIONS else "TABLE"
-    connection.execute(f"COMMENT ON {kind} {table.name} IS '{_quoted(table.comment)}'")
+def commented(connection: duckdb.DuckDBPyConnection, table: Table, kind: str) -> None:
+    """Write the comments of a table and of its columns; ``kind`` is TABLE or VIEW."""
+    connection.execute(f"COMMENT ON {kind} {table.name} IS {literal(table.comment)}")
     for column, comment in table.columns.items():
-        connection.execute(f"COMMENT ON COLUMN {table.name}.\"{column}\" IS '{_quoted(comment)}'")
+        connection.execute(f'COMMENT ON COLUMN {table.name}."{column}" IS {literal(comment)}')
 
 
-def _count(connection: duckdb.DuckDBPyConnection, name: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM {name}").fetchone()  # noqa: S608 -- names of the registry
-    return int(row[0]) if row else 0
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(literal(word) for word in sorted(words))
 
 
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
+_TERMINAL = _listed(state.value for state in TERMINAL_STATES)
+_WORDS = {
+    "terminal": _TERMINAL,
+    "open": _listed(state.value for state in OPEN_STATES),
+    "not_attempts": _listed(outcome.value for outcome in NOT_ATTEMPTS),
+    # As Event.order has it; the first wins.
+    "order": (
+        "state = 'archived' DESC, "
+        "CASE WHEN coalesce(path, '') <> '' THEN coalesce(\"number\", 1) ELSE 0 END DESC, "
+        f"epoch DESC, state IN ({_TERMINAL}) DESC, "
+        'seq DESC, "at" DESC, event_id DESC'
+    ),
+    "counts": ",\n        ".join(f"CASE WHEN state = '{state}' THEN recordings ELSE 0 END AS {state}" for state in State),
+    "sums": ",\n    ".join(f"sum({state})::BIGINT AS {state}" for state in State),
+}
+_COVERAGE = pa.schema(
+    [
+        ("provider", pa.string()),
+        ("date", pa.date32()),
+        *((name, pa.int64()) for name in ("executions", "recordings", *(state.value for state in State), "bytes")),
+    ]
+)
+_INFO = pa.schema(
+    [
+        ("published_at", pa.timestamp("us", "UTC")),
+        ("archive_root", pa.string()),
+        ("generations", pa.map_(pa.string(), pa.int64())),
+    ]
+)

@@ -1,4 +1,4 @@
-"""The tables of the catalog that analysts see, with a comment for each column. The providers' own tables add theirs."""
+"""The tables and views of the catalog, with a comment for each column. The providers' own views add theirs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from assets.recordings.lifecycle import State
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A documented table of the catalog: its comment says the grain; ``columns`` maps each column to its comment."""
+    """A documented table or view of the catalog.
+
+    Attributes:
+        name: with its schema, where that is not the main one.
+        comment: says the grain.
+        columns: each column, in order, and its comment.
+        stored: whether its rows are in the file; False for a view over files of the lake.
+    """
 
     name: str
     comment: str
     columns: dict[str, str]
+    stored: bool = False
 
 
 EXECUTIONS = Table(
@@ -100,4 +108,104 @@ COVERAGE = Table(
     },
 )
 
-SHARED_TABLES = (EXECUTIONS, RECORDINGS, ATTEMPTS, COVERAGE)
+DUE = Table(
+    "due",
+    "One row for each recording that is to be asked for now: its time has come, and it is not in a final state.",
+    {
+        "provider": "asteroid, feather or kataven",
+        "execution_id": "the provider's id, verbatim",
+        "leg": "main, or supervisor (Feather's warm transfer)",
+        "date": "UTC day of the execution's creation; the partition",
+        "state": "pending, not_ready or blocked",
+        "attempts": "tries so far that said something about the recording",
+        "next_attempt_at": "since when it is due",
+        "last_outcome": "what the latest event said",
+        "last_http_status": "the HTTP status of the latest answer, if one came",
+    },
+)
+
+EXECUTION_DAYS = Table(
+    "execution_days",
+    "One row for each execution with a recording to be archived: on which day to look for it. The index for look-ups by id.",
+    {
+        "execution_id": "the provider's id, verbatim",
+        "provider": "asteroid, feather or kataven",
+        "date": "UTC day of the execution's creation; the partition",
+    },
+)
+
+CATALOG_INFO = Table(
+    "catalog_info",
+    "One row: when this file was made, and of what.",
+    {
+        "published_at": "UTC moment at which the file was built",
+        "archive_root": "where the lake was then; SET VARIABLE archive_root tells the views where it is for you",
+        "generations": "the snapshot of each provider's ledger that the views stand on",
+    },
+    stored=True,
+)
+
+SHARED_TABLES = (EXECUTIONS, RECORDINGS, ATTEMPTS, COVERAGE, DUE, EXECUTION_DAYS)
+"""What is for analysts, beside the providers' own views."""
+
+_EVENT = {
+    "provider": "asteroid, feather or kataven",
+    "date": "UTC day of the execution's creation; the partition",
+    "execution_id": "the provider's id, verbatim",
+    "leg": "main or supervisor",
+    "event_id": "unique; breaks ties",
+    "seq": "position in the recording's history, as its writer counted",
+    "at": "when it was written, by the writer's clock",
+    "run_id": "the Dagster run",
+    "outcome": "what was learnt",
+    "state": "the state that followed",
+    "attempts": "tries so far that said something about the recording",
+    "attempts_before": "those before it was asked for again by hand",
+    "suspects": "bodies in a row that were no media",
+    "epoch": "how often it was asked for again by hand",
+    "next_attempt_at": "when it is asked for next",
+    "eligible_since": "since when it could be asked for",
+    "trying_since": "since when tries say something about it",
+    "ended_at": "when its execution ended",
+    "http_status": "the HTTP status that decided, if one came",
+    "detail": "a sentence for people",
+    "api_base": "the base URL that answered",
+    "proved_base": "the last base URL that led to the recording or to its not ready",
+    "seconds": "how long link and transfer took",
+    "path": "the copy, relative to the archive root",
+    "bytes": "its length",
+    "sha256": "its SHA-256, lower-case hex",
+    "content_type": "detected from its bytes",
+    "sidecar_sha256": "the SHA-256 of its sidecar",
+    "number": "1 for the first copy; one that replaces a damaged copy has the next number",
+    "media_seconds": "how long the copy plays by its own account, in seconds",
+    "flaw": "what is doubtful about the copy",
+    "expected_seconds": "how long it should play by the provider's account, in seconds",
+    "absences": "times in a row that the provider said there is none",
+    "archived_at": "when the copy was published",
+}
+
+
+def published_tables() -> tuple[Table, ...]:
+    """Return what the views for analysts are made of; in a schema of its own."""
+
+    def events(name: str, comment: str, *, stored: bool = False, **more: str) -> Table:
+        return Table(f"published.{name}", comment, _EVENT | more, stored)
+
+    covered = {**COVERAGE.columns, "executions": "executions that the archive had read at the publication"}
+    days = {name: EXECUTION_DAYS.columns[name] for name in ("provider", "execution_id", "date")}
+    return (
+        events("states", "The winning event of each recording at the publication: the compacted state, by day."),
+        events("histories", "The events that were compacted by the time of the publication."),
+        events("tail", "The events of files that the compacted state does not know, as they lie there when you ask."),
+        events("appended", "The events of files that are in no compacted history, as they lie there when you ask."),
+        events(
+            "news",
+            "One row for each recording that the tail has news of: the winning event of the tail.",
+            first_seq="the least seq of the recording in the tail",
+            requeued="whether somebody asked for it again by hand, by an event of the tail",
+        ),
+        events("open_recordings", "The recordings that were in no final state at the publication.", stored=True),
+        Table("published.coverage", "coverage as it was at the publication.", covered, stored=True),
+        Table("published.ids", "execution_days as it was at the publication; a pair may be there twice.", days),
+    )

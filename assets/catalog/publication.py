@@ -2,6 +2,9 @@
 
 On local disk ``archive.duckdb`` is replaced in one step; who has the old file open goes on reading it. On object storage, where
 a reader may come back for more of the same name, each version has a name of its own and a small pointer says which is current.
+
+The pointer also says, everywhere, which snapshots of the ledger the catalog stands on: the files that it names have to stay until
+it has been replaced for a while.
 """
 
 from __future__ import annotations
@@ -17,12 +20,15 @@ from uuid import uuid4
 
 import msgspec
 
-from assets.catalog.build import BuildReport, build
+from assets.catalog.build import build
+from assets.catalog.facts import Facts
+from assets.catalog.lanes import lane_of
 from assets.recordings.ledger import FoldReport, Ledger
 from assets.recordings.manifest import publish_manifest
-from resources.errors import StorageError
+from resources.errors import NotStoredError, StorageError
 from resources.failpoints import Failpoint, reached
 from resources.providers.protocol import ProviderSpec
+from resources.redaction import redact
 from resources.storage import ArchiveStorage
 
 CATALOG_NAME = "archive.duckdb"
@@ -33,7 +39,14 @@ _TRIES = 4
 
 
 class Pointer(msgspec.Struct, frozen=True):
-    """What ``catalog/current.json`` says: the path of the current version, relative to the archive root, and its length."""
+    """What ``catalog/current.json`` says.
+
+    Attributes:
+        path: of the current version, relative to the archive root.
+        bytes: its length.
+        published_at: UTC.
+        generations: the snapshot of each provider's ledger that it names the files of.
+    """
 
     path: str
     bytes: int
@@ -43,21 +56,13 @@ class Pointer(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What a publication made: where, how large (bytes), the rows of each table, and the folds that it shows."""
+    """What a publication made: where, how large (bytes), rows, the folds before it, and the snapshots that it shows."""
 
     path: str
     bytes: int
     rows: dict[str, int]
     folds: tuple[FoldReport, ...]
-    generations: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """The folds before a publication, and the generation of each provider's state that it shows."""
-
-    folds: tuple[FoldReport, ...]
-    generations: tuple[int, ...]
+    generations: dict[str, int]
 
 
 def publish(storage: ArchiveStorage, specs: Iterable[ProviderSpec], now: datetime) -> Publication:
@@ -87,45 +92,65 @@ def _publish_once(storage: ArchiveStorage, specs: Sequence[ProviderSpec], now: d
     for provider, day in sorted(known):
         publish_manifest(ledger, provider, day)
     folds = tuple(ledger.fold(spec.name) for spec in specs)
-    generations = _generations(storage, specs)
+    lanes = [lane_of(ledger, spec) for spec in specs]
     for provider, day in sorted({(fold.provider, day) for fold in folds for day in fold.days} - known):
         publish_manifest(ledger, provider, day)
+    facts = Facts.noted(storage)
     with tempfile.TemporaryDirectory(prefix="recording-archive-") as folder:
         built = Path(folder) / CATALOG_NAME
-        report = build(built, storage, specs, now)
+        report = build(built, storage, lanes, facts, now)
         if built.with_name(f"{CATALOG_NAME}.wal").exists():
             msg = f"the catalog was not closed cleanly in {folder}: a write-ahead log is left. The former catalog stays."
             raise StorageError(msg)
-        return _put(storage, built, report, Folded(folds, generations), now)
+        generations = {lane.spec.name: lane.snapshot.generation for lane in lanes}
+        pointer = _put(storage, built, now, generations)
+    with contextlib.suppress(StorageError):  # the next publication reads more footers then
+        facts.note()
+    return Publication(pointer.path, pointer.bytes, report.rows, folds, generations)
 
 
-def _generations(storage: ArchiveStorage, specs: Sequence[ProviderSpec]) -> tuple[int, ...]:
-    return tuple(Ledger(storage).generation(spec.name) for spec in specs)
+def _generations(storage: ArchiveStorage, specs: Sequence[ProviderSpec]) -> dict[str, int]:
+    return {spec.name: Ledger(storage).generation(spec.name) for spec in specs}
 
 
-def _put(storage: ArchiveStorage, built: Path, report: BuildReport, folded: Folded, now: datetime) -> Publication:
-    size = built.stat().st_size
+def _put(storage: ArchiveStorage, built: Path, now: datetime, generations: dict[str, int]) -> Pointer:
     reached(Failpoint.CATALOG_BUILT)
-    if storage.local_path(CATALOG_NAME) is not None:
-        storage.put_file(CATALOG_NAME, built)
-        reached(Failpoint.CATALOG_PUT)
-        return Publication(CATALOG_NAME, size, report.rows, folded.folds, folded.generations)
-    path = f"{VERSIONS}/archive-{now:%Y%m%dT%H%M%S}-{uuid4().hex[:12]}.duckdb"
+    is_local = storage.local_path(CATALOG_NAME) is not None
+    path = CATALOG_NAME if is_local else f"{VERSIONS}/archive-{now:%Y%m%dT%H%M%S}-{uuid4().hex[:12]}.duckdb"
+    pointer = Pointer(path, built.stat().st_size, now, generations)
     storage.put_file(path, built)
     reached(Failpoint.CATALOG_PUT)
-    storage.write(POINTER, msgspec.json.encode(Pointer(path, size, now)))
+    storage.write(POINTER, msgspec.json.encode(pointer))
     reached(Failpoint.CATALOG_POINTED)
     versions = sorted(info.path for info in storage.list(VERSIONS) if info.path.endswith(".duckdb"))
     for old in versions[:-_KEPT_VERSIONS]:
         storage.delete(old)
-    return Publication(path, size, report.rows, folded.folds, folded.generations)
+    return pointer
+
+
+def current(storage: ArchiveStorage) -> Pointer | None:
+    """Return what the pointer says; None where no catalog was published, or none since there are pointers.
+
+    Raises:
+        StorageError: the pointer is damaged; the next publication makes it anew.
+    """
+    try:
+        return msgspec.json.decode(storage.read(POINTER), type=Pointer)
+    except NotStoredError:
+        return None
+    except (msgspec.DecodeError, ValueError) as error:
+        msg = f"{POINTER} in {storage.url} is damaged ({redact(str(error))}): launch the catalog asset, which makes it anew"
+        raise StorageError(msg) from None
 
 
 def shown_generations(storage: ArchiveStorage) -> dict[str, int]:
-    """Return the snapshot of each provider's ledger that the published catalog shows; none where there is no catalog."""
-    if not storage.exists(POINTER):
-        return {}
-    return dict(msgspec.json.decode(storage.read(POINTER), type=Pointer).generations)
+    """Return the snapshot of each provider's ledger that the published catalog shows; none where there is no catalog.
+
+    Raises:
+        StorageError: as :func:`current`.
+    """
+    pointer = current(storage)
+    return pointer.generations if pointer is not None else {}
 
 
 def local_catalog(storage: ArchiveStorage, folder: Path) -> Path:
@@ -140,9 +165,9 @@ def local_catalog(storage: ArchiveStorage, folder: Path) -> Path:
         if not local.exists():
             raise missing
         return local
-    if not storage.exists(POINTER):
+    pointer = current(storage)
+    if pointer is None:
         raise missing
-    pointer = msgspec.json.decode(storage.read(POINTER), type=Pointer)
     target = folder / Path(pointer.path).name
     if not target.exists():
         partial = target.with_suffix(".partial")

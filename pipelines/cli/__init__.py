@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from pipelines.cli.audit import audit
+from pipelines.cli.catalog import catalog
 from pipelines.cli.compact import compact
 from pipelines.cli.demo import demo
 from pipelines.cli.doctor import doctor
@@ -34,7 +35,7 @@ def cli() -> None:
     """Archive the recordings of AI-agent runs before their platforms purge them."""
 
 
-for _command in (demo, run, status, query, verify, audit, compact, rebuild, doctor):
+for _command in (demo, run, status, query, catalog, verify, audit, compact, rebuild, doctor):
     cli.add_command(_command)
 
 

@@ -311,14 +311,14 @@ class Play:
 
     def _catalog(self) -> list[Difference]:
         """The published catalog says what the ledger says, and has every execution of the truth."""
-        catalog = local_catalog(self.archive.storage, FOLDER)
-        _, states = ask(catalog, "SELECT provider, execution_id, leg, state, coalesce(sha256, '') FROM recordings")
+        storage, catalog = self.archive.storage, local_catalog(self.archive.storage, FOLDER)
+        _, states = ask(storage, catalog, "SELECT provider, execution_id, leg, state, coalesce(sha256, '') FROM recordings")
         said = {tuple(row) for row in states}
         known = {
             (key.provider, key.execution_id, key.leg.value, event.life.state.value, event.copy.sha256 if event.copy else "")
             for key, event in self.events().items()
         }
-        _, listed = ask(catalog, "SELECT provider, execution_id FROM executions")
+        _, listed = ask(storage, catalog, "SELECT provider, execution_id FROM executions")
         executions = {(row["provider"], row["execution_id"]) for row in self.world.ask("truth")["executions"]}
         differences = [Difference("/".join(row[:3]), "catalog", f"says {row[3]}") for row in sorted(said ^ known)]
         missing = sorted(executions ^ {tuple(row) for row in listed})

@@ -10,11 +10,14 @@ from typing import Any
 import click
 import duckdb
 
+from assets.catalog.filesystem import PROTOCOL, mount
 from assets.catalog.publication import local_catalog
+from assets.catalog.sources import literal
 from pipelines.cli.output import print_json, print_table
 from resources.archive import open_archive
 from resources.errors import ArchiveError
 from resources.redaction import redact
+from resources.storage import ArchiveStorage
 
 
 @click.command()
@@ -31,25 +34,33 @@ def query(sql: str, as_json: bool) -> None:
         raise click.UsageError('there is no SQL: try "SELECT * FROM coverage"')
     archive = open_archive()
     with tempfile.TemporaryDirectory(prefix="recording-archive-") as folder:
-        columns, rows = ask(local_catalog(archive.storage, Path(folder)), sql)
+        columns, rows = ask(archive.storage, local_catalog(archive.storage, Path(folder)), sql)
     if as_json:
         print_json({"columns": columns, "rows": [dict(zip(columns, map(_finite, row), strict=True)) for row in rows]})
     else:
         print_table(columns, rows)
 
 
-def ask(catalog: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Return the columns and rows that ``sql`` gives on a catalog file.
+def ask(storage: ArchiveStorage, catalog: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Return the columns and rows that ``sql`` gives on a catalog file, whose views read the lake of ``storage``.
+
+    It can read the catalog and the lake, and write nothing: the one filesystem that is left to it has no way to.
 
     Raises:
         ArchiveError: DuckDB refuses it.
     """
     try:
-        with duckdb.connect(str(catalog), read_only=True) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("SET enable_external_access = false")  # COPY ... TO would write files
-            connection.execute("SET lock_configuration = true")  # other settings name files and folders too
-            found = connection.execute(sql)
+        with (
+            tempfile.TemporaryDirectory(prefix="recording-archive-") as spill,
+            duckdb.connect(str(catalog), read_only=True) as db,
+        ):
+            mount(db, storage)
+            db.execute("SET TimeZone = 'UTC'")
+            db.execute(f"SET temp_directory = {literal(spill)}")  # not beside the catalog
+            db.execute(f"SET allowed_directories = ['{PROTOCOL}://']")
+            db.execute("SET enable_external_access = false")  # COPY ... TO would write files
+            db.execute("SET lock_configuration = true")  # other settings name files and folders too
+            found = db.execute(sql)
             return [item[0] for item in found.description or []], found.fetchall()
     except duckdb.Error as error:
         raise ArchiveError(redact(str(error))) from None

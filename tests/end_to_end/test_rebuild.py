@@ -26,7 +26,9 @@ def copied(demo: Demo, tmp_path: Path) -> tuple[Operator, Path]:
 def tables(root: Path) -> dict[str, list[tuple[Any, ...]]]:
     """Return every row of every table and view of the catalog, but for the moment at which it was made."""
     with duckdb.connect(str(root / "archive.duckdb"), read_only=True) as connection:
-        names = [row[0] for row in connection.execute("SELECT table_name FROM information_schema.tables").fetchall()]
+        connection.execute(f"SET VARIABLE archive_root = '{root}'")
+        sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'main'"
+        names = [row[0] for row in connection.execute(sql).fetchall()]
         order = "ORDER BY ALL"
         return {
             name: connection.execute(f"SELECT * FROM {name} {order}").fetchall()  # noqa: S608 -- our own tables
@@ -63,6 +65,7 @@ def test_with_the_events_lost_as_well_what_is_archived_stays_archived(copied: tu
 
     def archived() -> list[tuple[Any, ...]]:
         with duckdb.connect(str(root / "archive.duckdb"), read_only=True) as connection:
+            connection.execute(f"SET VARIABLE archive_root = '{root}'")
             sql = f"SELECT {facts} FROM recordings WHERE state = 'archived' ORDER BY ALL"  # noqa: S608 -- our own columns
             return connection.execute(sql).fetchall()
 

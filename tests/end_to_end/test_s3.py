@@ -107,9 +107,9 @@ def test_a_day_of_each_provider(seaweed: Seaweed, tmp_path: Path) -> None:
         for kind in ("executions", "recordings"):
             assert {f"lake/{kind}/provider={name}" for name in ("asteroid", "feather", "kataven")} <= folders
         pointer = json.loads(bucket.read("catalog/current.json"))
+        assert len(bucket.read(pointer["path"])) == pointer["bytes"]
         catalog = tmp_path / "fetched.duckdb"
-        catalog.write_bytes(bucket.read(pointer["path"]))
-        assert catalog.stat().st_size == pointer["bytes"]
+        assert operator.run("catalog", "--copy", str(catalog)).code == 0
         assert ask(catalog, "SELECT count(*) FROM recordings WHERE state = 'archived'") == [(len(truth),)]
         queried = operator.run("query", "SELECT sum(archived) AS archived FROM coverage", "--json")
         assert queried.json["rows"] == [{"archived": len(truth)}]

@@ -67,6 +67,7 @@ def assert_right(root: Path, truth: Iterable[Row]) -> None:
 
 
 def ask(catalog: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Return the rows that a catalog gives."""
+    """Return the rows that a catalog gives; the lake is beside it, wherever it was published."""
     with duckdb.connect(str(catalog), read_only=True) as connection:
+        connection.execute(f"SET VARIABLE archive_root = '{catalog.parent}'")
         return connection.execute(sql).fetchall()

@@ -181,7 +181,7 @@ def test_every_id_gets_its_outcome(long_way: tuple[Archive, StubServer]) -> None
     paths = [str(event.copy.path) for event in events.values() if event.copy is not None]
     assert len({path.casefold() for path in paths}) == len(_ASKED)
     assert all((folder / path).read_bytes() == media(1000) for path in paths)
-    _, rows = ask(folder / "archive.duckdb", "SELECT execution_id FROM recordings")
+    _, rows = ask(archive.storage, folder / "archive.duckdb", "SELECT execution_id FROM recordings")
     assert {row[0] for row in rows} == set(IDS)
     asked = [request.path for request in api.requests if request.path.endswith("/recording-url")]
     assert all(path.count("/") == len(["", "api", "v1", "agent-calls", "x", "recording-url"]) - 1 for path in asked)

@@ -6,6 +6,7 @@ import json
 import os
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -17,7 +18,7 @@ from assets.executions.lake import write_partition
 from assets.recordings.discovery import discover
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
-from pipelines.cli.query import ask
+from pipelines.cli.query import ask as ask_storage
 from resources.errors import ArchiveError
 from resources.providers.registry import PROVIDERS
 from resources.storage import open_storage
@@ -53,6 +54,11 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "archive.duckdb"
 
 
+def ask(catalog: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Ask as the command does."""
+    return ask_storage(open_storage(str(catalog.parent)), catalog, sql)
+
+
 def _json(text: str) -> str:
     return json.dumps(text)
 
@@ -74,6 +80,12 @@ OUTSIDE = (
     "ATTACH ':memory:' AS m; CREATE TABLE m.t AS SELECT 1; COPY m.t TO '{folder}/stolen.csv'", "INSTALL httpfs", "LOAD httpfs",
     "SET enable_external_access = true", "RESET enable_external_access",
     "SET enable_external_access = true; SELECT * FROM '/etc/passwd'",
+    "COPY (SELECT 1) TO 'archive://root/lake/stolen.csv'", "EXPLAIN ANALYZE COPY (SELECT 1) TO 'archive://root/lake/stolen.csv'",
+    "COPY (SELECT 1) TO 'archive://root/lake/stolen.parquet' (FORMAT parquet, USE_TMP_FILE false)",
+    "COPY (SELECT 1) TO 'archive://root/lake' (FORMAT csv, PARTITION_BY (\"1\"), OVERWRITE)",
+    "EXPORT DATABASE 'archive://root/lake/stolen'", "ATTACH 'archive://root/lake/stolen.db' AS s",
+    "SELECT * FROM read_text('archive://root/.env')", "SELECT * FROM read_text('archive://root/lake/../manifests/x')",
+    "SELECT * FROM read_text('archive://root//etc/hostname')", "SELECT * FROM read_text('archive://root/lake//etc/hostname')",
     "SELECT getenv('HOME')", "CREATE SECRET (TYPE s3, KEY_ID 'x', SECRET 'y')", "DELETE FROM recordings", "DROP VIEW executions",
     "CREATE TABLE x AS SELECT 1", "UPDATE catalog_info SET published_at = now()",
     "PRAGMA database_list; COPY recordings TO '{folder}/stolen.csv'",
@@ -87,10 +99,16 @@ OUTSIDE = (
 def test_a_question_reads_the_catalog_alone(catalog: Path, tmp_path: Path, sql: str) -> None:
     """Files, the network, the environment and everything that writes are refused, and nothing is left on the disk."""
     before, bytes_before = sorted(os.listdir(tmp_path)), catalog.read_bytes()  # noqa: PTH208 -- names alone
+    lake = _files(catalog.parent)
     with pytest.raises(ArchiveError):
         ask(catalog, sql.format(folder=tmp_path))
     assert sorted(os.listdir(tmp_path)) == before  # noqa: PTH208
     assert catalog.read_bytes() == bytes_before
+    assert _files(catalog.parent) == lake
+
+
+def _files(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def test_the_questions_would_do_harm(tmp_path: Path) -> None:

@@ -29,9 +29,7 @@ SEED = int(os.environ.get("KILL_SEED", "20261125"))
 ONLY_LOCAL = frozenset(
     {Failpoint.TEMPORARY_CLAIMED, Failpoint.TEMPORARY_WRITTEN, Failpoint.TEMPORARY_SYNCED, Failpoint.FOLDER_SYNCED}
 )
-ONLY_OBJECT_STORAGE = frozenset(
-    {Failpoint.UPLOAD_MARKED, Failpoint.UPLOAD_BEGUN, Failpoint.UPLOAD_SENT, Failpoint.CATALOG_POINTED}
-)
+ONLY_OBJECT_STORAGE = frozenset({Failpoint.UPLOAD_MARKED, Failpoint.UPLOAD_BEGUN, Failpoint.UPLOAD_SENT})
 OF_AUDITS = frozenset(
     {
         Failpoint.AUDIT_READ,

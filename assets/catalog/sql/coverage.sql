@@ -1,37 +1,41 @@
 -- Grain: one row for each provider and UTC day that has an execution or a recording.
-CREATE TABLE catalog.coverage AS
-WITH read AS (
-    SELECT provider, "date", count(*) AS executions FROM catalog.executions GROUP BY provider, "date"
+CREATE VIEW coverage AS
+WITH news AS MATERIALIZED (
+    SELECT provider, "date", execution_id, leg, state, bytes, path, "number", epoch, seq, "at", event_id FROM published.news
 ),
-known AS (
+former AS MATERIALIZED (
+    SELECT
+        states.provider, states."date", execution_id, leg, state, bytes, path, "number", epoch, seq, "at", event_id
+    FROM published.states
+    SEMI JOIN news USING (provider, "date", execution_id, leg)
+    WHERE "date" IN (SELECT DISTINCT "date" FROM news UNION ALL SELECT DATE '0001-01-01')
+),
+changes AS (
+    SELECT provider, "date", state, bytes, 1 AS recordings
+    FROM (FROM news UNION ALL BY NAME FROM former)
+    QUALIFY row_number() OVER (PARTITION BY provider, "date", execution_id, leg ORDER BY $order) = 1
+    UNION ALL BY NAME
+    SELECT provider, "date", state, bytes, -1 AS recordings FROM former
+),
+counted AS (
     SELECT
         provider,
         "date",
-        count(*) AS recordings,
-        count(*) FILTER (state = 'pending') AS pending,
-        count(*) FILTER (state = 'not_ready') AS not_ready,
-        count(*) FILTER (state = 'blocked') AS blocked,
-        count(*) FILTER (state = 'archived') AS archived,
-        count(*) FILTER (state = 'absent') AS absent,
-        count(*) FILTER (state = 'purged') AS purged,
-        count(*) FILTER (state = 'failed') AS failed,
-        coalesce(sum(bytes) FILTER (state = 'archived'), 0)::BIGINT AS bytes
-    FROM catalog.recordings
-    GROUP BY provider, "date"
+        0 AS executions,
+        recordings,
+        $counts,
+        CASE WHEN state = 'archived' THEN recordings * bytes ELSE 0 END AS bytes
+    FROM changes
+    UNION ALL BY NAME
+    FROM published.coverage
 )
 SELECT
     provider,
     "date",
-    coalesce(executions, 0) AS executions,
-    coalesce(recordings, 0) AS recordings,
-    coalesce(pending, 0) AS pending,
-    coalesce(not_ready, 0) AS not_ready,
-    coalesce(blocked, 0) AS blocked,
-    coalesce(archived, 0) AS archived,
-    coalesce(absent, 0) AS absent,
-    coalesce(purged, 0) AS purged,
-    coalesce(failed, 0) AS failed,
-    coalesce(bytes, 0) AS bytes
-FROM read
-FULL JOIN known USING (provider, "date")
+    sum(executions)::BIGINT AS executions,
+    sum(recordings)::BIGINT AS recordings,
+    $sums,
+    sum(bytes)::BIGINT AS bytes
+FROM counted
+GROUP BY provider, "date"
 ORDER BY provider, "date";

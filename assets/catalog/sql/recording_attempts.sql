@@ -1,5 +1,5 @@
 -- Grain: one row for each try to archive a recording.
-CREATE TABLE catalog.recording_attempts AS
+CREATE VIEW recording_attempts AS
 SELECT
     provider,
     execution_id,
@@ -15,6 +15,5 @@ SELECT
     seconds,
     bytes,
     next_attempt_at
-FROM events
-WHERE outcome NOT IN (SELECT outcome FROM not_attempts)
-ORDER BY provider, "date", execution_id, leg, seq, "at";
+FROM (FROM published.histories UNION ALL BY NAME FROM published.appended)
+WHERE outcome NOT IN ($not_attempts);

@@ -1,0 +1,145 @@
+"""From lists of the lake's files to the SQL that reads them.
+
+A list is exact: a glob would also match files that newer ones have replaced, and costs a listing for each query. Files of one
+shape are read together, each group with its own columns, because ``union_by_name`` would open the footer of every file whenever
+a query is bound. Only the tail is found by a glob, at query time: what is appended after the publication has to be in the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from assets.catalog.facts import Facts
+
+Types = Mapping[str, str]
+"""The columns of a table, in order, and their types in DuckDB's words."""
+
+SEED = "schema.parquet"
+"""The name of an empty file in each folder of the tail: a glob that matches nothing is an error in DuckDB 1.5. No event file's
+name has this shape, so the ledger takes no notice of it."""
+_BETWEEN = ";"
+_PROVIDER = re.compile(r".*/provider=[^/]+/")
+_PATTERN = re.compile(r"[*?\[]")
+_MANY, _FEW = 10_000_000, 1_000
+"""What DuckDB 1.5 is told of the rows in the lake and in the tail, so that a join goes from the tail's rows to the lake's, and
+leaves the files closed in which there can be none of them. DuckDB 2.0 goes by what it sees, and comes to the same."""
+_HIVE_TYPES = {"provider": "VARCHAR", "date": "DATE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """How the views spell the archive root: as the reader sets it, or else as it was at the publication."""
+
+    text: str
+
+    @property
+    def sql(self) -> str:
+        """The expression."""
+        exact = _PATTERN.sub(r"[\g<0>]", self.text)  # a folder whose name looks like a pattern
+        return f"rtrim(coalesce(getvariable('archive_root'), {literal(exact)}), '/')"
+
+
+def literal(text: str) -> str:
+    """Return a SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def types_of(connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> dict[str, str]:
+    """Return DuckDB's types of the columns of an Arrow schema."""
+    connection.register("shape", schema.empty_table())
+    described = connection.execute("DESCRIBE shape").fetchall()
+    connection.unregister("shape")
+    return {str(row[0]): str(row[1]) for row in described}
+
+
+def nothing(wanted: Types) -> str:
+    """Return a SELECT of these columns and no row."""
+    return "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in wanted.items()) + " WHERE false"
+
+
+def scan(connection: duckdb.DuckDBPyConnection, facts: Facts, root: Root, wanted: Types, files: Iterable[str]) -> str:
+    """Return a SELECT of the ``wanted`` columns from files, one or more reads that are united.
+
+    Args:
+        connection: to ask what can be cast to what.
+        facts: of the files.
+        root: the archive root.
+        wanted: columns that a file lacks are NULL; what does not fit the type is NULL too, as its type was another one.
+        files: paths below folders ``<table>/provider=<name>/``, relative to the root. What the path says (provider, date) is
+            taken from there: so files are left closed that a question is not about.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for path, fact in facts.of(files).items():
+        folder = _PROVIDER.match(path)
+        assert folder is not None, path  # noqa: S101 -- all tables of the lake are laid out so
+        groups.setdefault((folder[0], fact.shape), []).append(path)
+    reads = [
+        _read(root, folder, paths, _columns(connection, wanted, types_of(connection, facts.schema(paths[0])) | by_path), by_path)
+        for (folder, _), paths in groups.items()
+        for by_path in [_by_path(paths[0])]
+    ]
+    return " UNION ALL ".join(reads) if reads else nothing(wanted)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, wanted: Types, there: Types) -> str:
+    return ", ".join(f'{_column(connection, name, kind, there.get(name))} AS "{name}"' for name, kind in wanted.items())
+
+
+def _column(connection: duckdb.DuckDBPyConnection, name: str, kind: str, there: str | None) -> str:
+    if there == kind:
+        return f'"{name}"'
+    if there is not None:
+        try:
+            connection.execute(f"SELECT TRY_CAST(NULL::{there} AS {kind})")
+        except duckdb.Error:  # no way from one type to the other
+            return f"NULL::{kind}"
+        return f'TRY_CAST("{name}" AS {kind})'
+    return f"NULL::{kind}"
+
+
+def _by_path(path: str) -> dict[str, str]:
+    """Return the columns that the path of a file says, and their types."""
+    return {name: kind for name, kind in _HIVE_TYPES.items() if f"/{name}=" in path}
+
+
+def _read(root: Root, folder: str, paths: Sequence[str], columns: str, by_path: Types) -> str:
+    names = _BETWEEN.join(path.removeprefix(folder) for path in sorted(paths))
+    listed = f"list_transform(string_split({literal(names)}, '{_BETWEEN}'), lambda name: {root.sql} || '/{folder}' || name)"
+    types = ", ".join(f"'{name}': {kind}" for name, kind in by_path.items())
+    how = f"hive_partitioning = true, hive_types = {{{types}}}, explicit_cardinality = {_MANY}"
+    return f"SELECT {columns} FROM read_parquet({listed}, {how})"  # noqa: S608 -- names and columns of ours
+
+
+def scan_tail(root: Root, folder: str, wanted: Types, known: Iterable[str]) -> str:
+    """Return a SELECT of the ``wanted`` columns from the event files that lie in the tail's folder when the query runs.
+
+    Args:
+        root: the archive root.
+        folder: of the tail, relative to the root.
+        wanted: columns that a file lacks are NULL.
+        known: paths of files to leave out.
+    """
+    shape = ", ".join(
+        f"{literal(name)}: {{name: {literal(name)}, type: {literal(kind)}, default_value: NULL}}" for name, kind in wanted.items()
+    )
+    from_name = {
+        "provider": f"split_part(split_part(filename, '/{folder}/provider=', 2), '/', 1)",
+        "date": "TRY_CAST(left(parse_filename(filename), 10) AS DATE)",
+    }
+    columns = ", ".join(f'{from_name.get(name, _quoted(name))} AS "{name}"' for name in wanted)
+    names = "/".join(sorted(path.rpartition("/")[2] for path in known))
+    return (
+        f"SELECT {columns} FROM read_parquet({root.sql} || '/{folder}/provider=*/*.parquet', "  # noqa: S608 -- ours
+        f"schema = MAP {{{shape}}}, filename = true, explicit_cardinality = {_FEW}) "
+        r"WHERE regexp_matches(parse_filename(filename), '^\d{4}-\d\d-\d\d_') "
+        f"AND NOT list_contains(string_split({literal(names)}, '/'), parse_filename(filename))"
+    )
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'

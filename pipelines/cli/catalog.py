@@ -1,0 +1,88 @@
+"""``recording-archive catalog``: where the catalog is and how to open it, or a copy of it that needs no lake."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from assets.catalog.copying import Part, copy_catalog
+from assets.catalog.publication import CATALOG_NAME, current
+from assets.catalog.sources import literal
+from pipelines.cli.output import UTC_DAY, megabytes, print_json, require_archive
+from resources.archive import open_archive
+from resources.errors import StorageError
+from resources.providers.registry import PROVIDERS
+from resources.storage import ArchiveStorage
+
+_EXTENSIONS = {"s3": ("httpfs", "s3"), "gs": ("httpfs", "gcs"), "az": ("azure", "azure")}
+"""For each kind of URL the extension that DuckDB reads it with, and the type of its secret."""
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+
+
+@click.command()
+@click.option(
+    "--copy", "target", type=click.Path(dir_okay=False, path_type=Path), help="Make a file of tables that needs no lake."
+)
+@click.option("--provider", type=click.Choice(list(PROVIDERS)), help="Copy this provider alone.")
+@click.option("--from", "first", type=UTC_DAY, help="Copy from this day on.")
+@click.option("--to", "last", type=UTC_DAY, help="Copy up to this day, included.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def catalog(target: Path | None, provider: str | None, first: date | None, last: date | None, *, as_json: bool) -> None:
+    """Say where the catalog is and how to open it; or copy it, or a part of it, to a file of its own.
+
+    Raises:
+        StorageError: no catalog has been published yet.
+        ArchiveError: the copy cannot be made.
+    """
+    archive = open_archive()
+    require_archive(archive)
+    if target is not None:
+        rows = copy_catalog(archive.storage, PROVIDERS.values(), target, Part(provider, first, last))
+        if as_json:
+            print_json({"path": str(target), "bytes": target.stat().st_size, "rows": rows})
+        else:
+            click.echo(
+                f"{target}: {megabytes(target.stat().st_size)}, {', '.join(f'{count} {name}' for name, count in rows.items())}"
+            )
+        return
+    if provider is not None or first is not None or last is not None:
+        raise click.UsageError("--provider, --from and --to say what to copy: they need --copy")
+    _tell(archive.storage, as_json=as_json)
+
+
+def _tell(storage: ArchiveStorage, *, as_json: bool) -> None:
+    local = storage.local_path(CATALOG_NAME)
+    pointer = current(storage)
+    if pointer is None or (local is not None and not local.exists()):
+        msg = f"no catalog in {storage.describe()} yet: run `recording-archive run`, or launch the catalog asset"
+        raise StorageError(msg)
+    place = str(local) if local is not None else f"{storage.url}/{pointer.path}"
+    statements = [*_preparations(storage.url if local is None else ""), f"ATTACH {literal(place)} AS archive (READ_ONLY);"]
+    if as_json:
+        print_json({"path": place, "bytes": pointer.bytes, "published_at": pointer.published_at, "sql": statements})
+        return
+    click.echo(f"{place}, {megabytes(pointer.bytes)}, published {pointer.published_at:%Y-%m-%d %H:%M:%S}Z\n")
+    click.echo("\n".join(statements))
+    if local is not None:
+        click.echo("\nWhere the archive lies elsewhere for you: SET VARIABLE archive_root = '/its/folder/there';")
+
+
+def _preparations(url: str) -> list[str]:
+    """Return what DuckDB has to be told before it can read an object storage; nothing for a local disk."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in _EXTENSIONS:
+        return []
+    extension, kind = _EXTENSIONS[scheme]
+    options = [f"TYPE {kind}", "PROVIDER credential_chain"]
+    endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), "") if scheme == "s3" else ""
+    if endpoint:
+        parts = urlsplit(endpoint)
+        options += [f"ENDPOINT {literal(parts.netloc)}", "URL_STYLE 'path'", f"USE_SSL {str(parts.scheme == 'https').lower()}"]
+    options.append(f"SCOPE {literal(f'{scheme}://' + rest)}")
+    helper = "aws" if kind == "s3" else extension  # the credential chain of AWS is an extension of its own
+    loaded = dict.fromkeys((extension, helper))
+    return [*(f"INSTALL {name}; LOAD {name};" for name in loaded), f"CREATE SECRET archive ({', '.join(options)});"]
