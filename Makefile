@@ -52,8 +52,8 @@ clean: ## remove the demo, the environment and the caches; keeps .env, the archi
 	rm -rf demo $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache .tmp_dagster_home_*
 
 lock: ## pin the dependencies of pyproject.toml again (for maintainers)
-	@for set in run dev; do \
-	  [ $$set = dev ] && group="--group dev" || group=""; \
+	@for set in run dev bench; do \
+	  case $$set in run) group="";; dev) group="--group dev";; bench) group="--group dev --group bench -c requirements/dev.txt";; esac; \
 	  $(BIN)/uv pip compile pyproject.toml $$group --universal --python-version 3.11 --generate-hashes --no-header \
 	    --no-emit-index-url --no-strip-extras --quiet -o requirements/$$set.txt || exit 1; \
 	done
@@ -79,3 +79,6 @@ $(VENV)/.run: $(VENV)/bin/uv requirements/run.txt pyproject.toml
 $(VENV)/.dev: $(VENV)/bin/uv requirements/dev.txt pyproject.toml
 	$(call install,dev)
 	@touch $(VENV)/.run
+
+$(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
+	$(call install,bench)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
+import msgspec
+
 
 class Leg(StrEnum):
     """Which recording of an execution: ``main``, or ``supervisor`` (Feather's warm transfer)."""
@@ -43,8 +45,7 @@ class Window:
         return self.start <= moment < self.end
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionRecord:
+class ExecutionRecord(msgspec.Struct, frozen=True, gc=False):
     """One execution as a provider described it in one answer.
 
     Attributes:

@@ -41,6 +41,11 @@ _BEGINS = r"(?:[?&;#]|(?<!\\)\\++u(?:0026|003f)|%(?:25)*+(?:26|3f|23))(?:amp;)?"
 _EQUALS = r"(?:=|\\++u003d|%(?:25)*+3d)"
 _SIGNED = r"x-(?:amz|goog)-[a-z-]{1,40}|awsaccesskeyid|googleaccessid|key-pair-id"
 _NAMED = r"signature|policy|sig|[a-z_-]{0,40}token|api[_-]?key|jwt|access[_-]?key|secret"
+# Of their names, the end with the equals sign, or what no name of that kind is without.
+_ENDINGS = (
+    "sig=", "signature=", "token=", "policy=", "key=", "jwt=", "secret=", "sv=", "se=", "auth=", "expires=",
+    "x-amz-", "x-goog-", "accesskeyid", "accessid", "key-pair-id",
+)  # fmt: skip
 _CREDENTIAL = re.compile(rf"(?i){_BEGINS}(?:{_SIGNED}|{_NAMED}|sv|se|auth|expires){_EQUALS}")
 # The last net, for what does not look like a URL as a whole: a query that was cut off, an address without a scheme. Names that
 # nothing else bears are enough; the others must stand where a parameter begins.
@@ -52,7 +57,8 @@ _HEADER_VALUE = re.compile(
 )
 
 # In raw JSON: a mark without which a string holds no credential (a query, a parameter, a password before a host) ...
-_MARKS = (b"?", b"=", b"@", b"%", b"\\u00")
+_BARE_MARKS = (b"?", b"=", b"@", b"%")
+_MARKS = (*_BARE_MARKS, b"\\u00")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _DECODER = msgspec.json.Decoder(str)
 # ... and the fields that the providers fill with live links, in which any query is a credential, whatever it is called
@@ -125,21 +131,24 @@ def redact_json(raw: bytes) -> bytes:
     """
     parts: list[bytes] = []
     done = end = 0
-    # Where each kind of mark comes next, or the end. Five searches for a byte take a tenth of the time of one regular expression
-    # (measured: 1 us against 11 a row of 1.3 kB).
-    size = len(raw)
-    places = [place if (place := raw.find(mark)) >= 0 else size for mark in _MARKS]
-    while (first := min(places)) < size:
-        start, end = _string_around(raw, first, end)
+    # Where each kind of mark comes next. Five searches for a byte take a tenth of the time of one regular expression (measured:
+    # 1 us against 11 a row of 1.3 kB).
+    kinds = _MARKS if b"\\" in raw else _BARE_MARKS
+    marks = [(place, mark) for mark in kinds if (place := raw.find(mark)) >= 0]
+    while marks:
+        start, end = _string_around(raw, min(marks)[0], end)
         string = raw[start:end]
         clean = _redacted_string(string, is_link=_is_link(raw, start))
         if clean != string:
             parts += (raw[done:start], clean)
             done = end
-        for number, place in enumerate(places):
-            if place < end:
-                later = raw.find(_MARKS[number], end)
-                places[number] = later if later >= 0 else size
+        later: list[tuple[int, bytes]] = []
+        for place, mark in marks:
+            if place >= end:
+                later.append((place, mark))
+            elif (following := raw.find(mark, end)) >= 0:
+                later.append((following, mark))
+        marks = later
     if parts:
         raw = b"".join((*parts, raw[done:]))
     for _, secret in _ordered:
@@ -205,8 +214,8 @@ def _text_of(string: bytes) -> str | None:
 
 def _redacted_value(text: str, *, is_link: bool) -> str:
     plain = "%" not in text and "\\" not in text
-    if plain and not is_link and "=" not in text:
-        return _without_user(text)  # a credential has an equals sign, or an encoded one (_EQUALS)
+    if plain and not is_link and not _may_have_credential(text):
+        return _without_user(text)
     has_credential = True
     address = _ONE_URL.match(text)
     if address is not None and len(text) > address.end():
@@ -219,6 +228,16 @@ def _redacted_value(text: str, *, is_link: bool) -> str:
     if has_credential or not plain:  # else each query in the text is a part of the one that was looked at
         text = _URL.sub(_without_credential, text)
     return _PARAMETER.sub(_without_value, _without_user(text))
+
+
+def _may_have_credential(text: str) -> bool:
+    """Tell cheaply that neither _CREDENTIAL nor _PARAMETER can match in a text without percent signs and backslashes."""
+    if "=" not in text:
+        return False
+    if not text.isascii():  # a regular expression that ignores case takes some other letters for ASCII ones
+        return True
+    lower = text.lower()
+    return any(map(lower.__contains__, _ENDINGS))
 
 
 def _without_value(match: re.Match[str]) -> str:

@@ -23,8 +23,8 @@ import msgspec
 from assets.catalog.build import build
 from assets.catalog.facts import Facts
 from assets.catalog.lanes import lane_of
+from assets.recordings.compaction import fold
 from assets.recordings.ledger import FoldReport, Ledger
-from assets.recordings.manifest import publish_manifest
 from resources.errors import NotStoredError, StorageError
 from resources.failpoints import Failpoint, reached
 from resources.providers.protocol import ProviderSpec
@@ -86,15 +86,8 @@ def publish(storage: ArchiveStorage, specs: Iterable[ProviderSpec], now: datetim
 
 def _publish_once(storage: ArchiveStorage, specs: Sequence[ProviderSpec], now: datetime) -> Publication:
     ledger = Ledger(storage)
-    # A run that was killed before its manifest left one that does not know its last recordings. Before the fold: a file that
-    # was folded, and that no manifest knows, is one whose line was removed.
-    known = {(spec.name, day) for spec in specs for day in ledger.tail_days(spec.name)}
-    for provider, day in sorted(known):
-        publish_manifest(ledger, provider, day)
-    folds = tuple(ledger.fold(spec.name) for spec in specs)
+    folds = tuple(fold(ledger, spec.name) for spec in specs)
     lanes = [lane_of(ledger, spec) for spec in specs]
-    for provider, day in sorted({(fold.provider, day) for fold in folds for day in fold.days} - known):
-        publish_manifest(ledger, provider, day)
     facts = Facts.noted(storage)
     with tempfile.TemporaryDirectory(prefix="recording-archive-") as folder:
         built = Path(folder) / CATALOG_NAME

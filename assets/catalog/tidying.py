@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from assets.catalog.facts import named_files
 from assets.catalog.publication import shown_generations
-from assets.recordings.compaction import CompactionReport, compact, fold
+from assets.executions import compaction as executions
+from assets.recordings import compaction as recordings
 from assets.recordings.ledger import FoldReport, Ledger
 from resources.providers.protocol import ProviderSpec
 from resources.storage import ArchiveStorage
@@ -21,27 +23,28 @@ class Tidied:
     """What was done to one provider's part of the lake."""
 
     fold: FoldReport
-    ledger: CompactionReport
+    ledger: recordings.CompactionReport
+    executions: executions.CompactionReport
 
     @property
     def files_before(self) -> int:
         """Files of events, states and executions, before."""
-        return self.ledger.files_before
+        return self.ledger.files_before + self.executions.files_before
 
     @property
     def files_after(self) -> int:
         """The same afterwards; replaced ones stay for the grace period."""
-        return self.ledger.files_after
+        return self.ledger.files_after + self.executions.files_after
 
     @property
     def rows(self) -> int:
         """Rows in the files that were written."""
-        return self.ledger.rows
+        return self.ledger.rows + self.executions.rows
 
     @property
     def removed(self) -> int:
-        """Files that were removed."""
-        return self.ledger.removed
+        """Replaced files that were removed."""
+        return self.ledger.removed + self.executions.removed
 
     @property
     def left(self) -> tuple[tuple[str, str], ...]:
@@ -60,8 +63,12 @@ def tidy_up(storage: ArchiveStorage, specs: Iterable[ProviderSpec], grace: timed
     Raises:
         StorageError: the root failed; what was done before stays done.
     """
-    ledger, shown = Ledger(storage), shown_generations(storage)
+    ledger, shown, keep = Ledger(storage), shown_generations(storage), named_files(storage)
     return {
-        spec.name: Tidied(fold(ledger, spec.name), compact(ledger, spec.name, grace=grace, shown=shown.get(spec.name)))
+        spec.name: Tidied(
+            recordings.fold(ledger, spec.name),
+            recordings.compact(ledger, spec.name, grace=grace, shown=shown.get(spec.name)),
+            executions.compact(storage, spec, grace=grace, keep=keep),
+        )
         for spec in specs
     }

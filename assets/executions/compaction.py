@@ -28,6 +28,7 @@ class CompactionReport:
         rows: in them.
         files_before, files_after: how many there were, and are now.
         bytes_before, bytes_after: their sizes together.
+        removed: replaced files that are gone.
     """
 
     days: tuple[date, ...]
@@ -36,6 +37,7 @@ class CompactionReport:
     files_after: int
     bytes_before: int
     bytes_after: int
+    removed: int
 
 
 def compact(storage: ArchiveStorage, spec: ProviderSpec, *, grace: timedelta, keep: Collection[str] = ()) -> CompactionReport:
@@ -71,7 +73,7 @@ def compact(storage: ArchiveStorage, spec: ProviderSpec, *, grace: timedelta, ke
         removed += file.size
     size = sum(file.size for file in listed)
     files_after = len(listed) + len(written) - len(gone)
-    return CompactionReport(tuple(written), rows, len(listed), files_after, size, size + created - removed)
+    return CompactionReport(tuple(written), rows, len(listed), files_after, size, size + created - removed, len(gone))
 
 
 def _is_settled(spec: ProviderSpec, files: Sequence[PartitionFile]) -> bool:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, cast
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from assets.executions import lake
 from assets.executions.decode import Decoder, moments_of
-from assets.executions.intake import Row, split, strict
+from assets.executions.intake import Row, is_plain, split, strict
 from assets.executions.schema import BAD, length_columns
 from assets.executions.spool import Spool
 from resources.errors import ArchiveError
@@ -30,8 +31,7 @@ _ID_SHOWN = 80
 _LEGS = {leg.value: leg for leg in Leg}
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedRecording:
+class ExpectedRecording(msgspec.Struct, frozen=True, gc=False):
     """A recording that an execution should have.
 
     Attributes:
@@ -193,11 +193,14 @@ def _length(seconds: float | None) -> float | None:
 
 
 def _row(record: ExecutionRecord, now: datetime, report: IngestReport) -> Row:
-    intake = strict(record.raw)
-    if intake.repaired is not None:
-        report.note(Problem(_where(record.execution_id), f"{intake.repaired}; kept as it came, see _raw and _bad"))
+    raw = record.raw
+    if not is_plain(raw):
+        intake = strict(raw)
+        raw = intake.text.encode()
+        if intake.repaired is not None:
+            report.note(Problem(_where(record.execution_id), f"{intake.repaired}; kept as it came, see _raw and _bad"))
     # Redacted last: the JSON is strict by now, so no credential hides behind a broken quote.
-    return Row(record.execution_id, record.created_at, redact_json(intake.text.encode()).decode(), now, now)
+    return Row(record.execution_id, record.created_at, redact_json(raw).decode(), now, now)
 
 
 @dataclass(slots=True)

@@ -36,7 +36,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _LENIENT = JSONDecoder(strict=False)
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One execution as the lake keeps it before it is typed.
 
     Attributes:
@@ -54,7 +54,7 @@ class Row(NamedTuple):
     last_seen_at: datetime
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """A row of a partition that is being written; entries sort as the partition does.
 
     Attributes:
@@ -101,18 +101,32 @@ def join(fields: Mapping[str, object]) -> str:
     return _ENCODER.encode(fields).decode()
 
 
+def is_plain(raw: bytes) -> bool:
+    """Tell cheaply that nothing is wrong: strict JSON, no surrogates, and exactly what its distinct fields alone would be.
+
+    With white space between its fields it is something else: then :func:`strict` decides.
+    """
+    if b"\\" in raw and _SURROGATE.search(raw):
+        return False
+    try:
+        raw.decode()
+        return _ENCODER.encode(_FIELDS.decode(raw)) == raw
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
 def strict(raw: bytes) -> Intake:
     """Return ``raw`` as one strict JSON object, unchanged where it is one already. Never raises, whatever the bytes are."""
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
-        text = raw.decode(errors="replace")
-        return Intake(_strict(text, text.encode()).text, f"not UTF-8 at byte {error.start}")
-    return _strict(text, raw)
+        return Intake(_strict(raw.decode(errors="replace")).text, f"not UTF-8 at byte {error.start}")
+    return _strict(text)
 
 
-def _strict(text: str, raw: bytes) -> Intake:
-    if _is_plain(raw):
+def _strict(text: str) -> Intake:
+    raw = text.encode()
+    if is_plain(raw):
         return Intake(text, None)
     pairs = _lenient_pairs(text)
     if pairs is None:
@@ -121,19 +135,6 @@ def _strict(text: str, raw: bytes) -> Intake:
     if not repairs and _is_strict(raw):
         return Intake(text, None)
     return Intake(join(fields), "; ".join(repairs) or "a key is not strict JSON")
-
-
-def _is_plain(raw: bytes) -> bool:
-    """Tell cheaply that nothing can be wrong: strict JSON, no surrogates, and exactly what its distinct fields alone would be.
-
-    With white space between its fields it is something else: then a full parse decides.
-    """
-    if b"\\u" in raw and _SURROGATE.search(raw):
-        return False
-    try:
-        return _ENCODER.encode(split(raw)) == raw
-    except (msgspec.DecodeError, RecursionError):
-        return False
 
 
 def _lenient_pairs(text: str) -> list[tuple[str, str]] | None:

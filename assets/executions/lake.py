@@ -147,8 +147,8 @@ class Update:
         places = [next(old if entry.place >= 0 else new) for entry in block]
         both = pa.concat_tables([held, table]).take(pa.array(places, pa.int64()))
         for name, seen in (
-            (FIRST_SEEN, moments(entry.first_seen_at for entry in block)),
-            (LAST_SEEN, moments(entry.last_seen_at for entry in block)),
+            (FIRST_SEEN, moments([entry.first_seen_at for entry in block])),
+            (LAST_SEEN, moments([entry.last_seen_at for entry in block])),
         ):
             both = both.set_column(both.schema.get_field_index(name), name, seen)
         return both.cast(lake_schema(self._decoder.spec))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from assets.executions.intake import Fields, Row, join, split
 from resources.providers.protocol import ProviderSpec
 
@@ -60,9 +62,9 @@ def _again(spec: ProviderSpec, before: Row, row: Row) -> Row:
     else:
         after = merge_row(spec, before, row) if in_order else merge_row(spec, row, before)
         if not in_order and _same(split(after.raw), split(before.raw)):
-            after = after._replace(raw=before.raw)
+            after = replace(after, raw=before.raw)
     # The day of creation is the partition, and the earliest reading of it is what every other column was filed under.
-    return after if after.created_at == before.created_at else after._replace(created_at=before.created_at)
+    return after if after.created_at == before.created_at else replace(after, created_at=before.created_at)
 
 
 def merge_row(spec: ProviderSpec, older: Row, newer: Row) -> Row:

@@ -79,9 +79,10 @@ class SortedDay:
         self.kept += merged.kept
         entries: list[Entry] = []
         for name, row in merged.rows.items():
-            place = places.get(name, -1)
-            held = place >= 0 and (before := known[name]).raw == row.raw and before.created_at == row.created_at
-            entries.append(Entry.of(row, place, held=True) if held else Entry.of(row))
+            if name in places and (before := known[name]).raw == row.raw and before.created_at == row.created_at:
+                entries.append(Entry.of(row, places[name], held=True))
+            else:
+                entries.append(Entry.of(row))
         entries.sort()
         return entries
 

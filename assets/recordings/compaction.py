@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from assets.recordings import names
-from assets.recordings.ledger import FoldReport, Ledger
+from assets.recordings.ledger import FoldReport, Ledger, places
 from assets.recordings.ledger.reading import by_day
 from assets.recordings.manifest import publish_manifest
 
@@ -82,4 +82,5 @@ def compact(ledger: Ledger, provider: str, *, grace: timedelta, shown: int | Non
 
 def _files(ledger: Ledger, provider: str) -> int:
     trees = (names.TAIL, names.EVENTS, names.STATES)
-    return sum(1 for tree in trees for _ in ledger.storage.list(f"{tree}/provider={provider}"))
+    listed = (info.path for tree in trees for info in ledger.storage.list(f"{tree}/provider={provider}"))
+    return sum(1 for path in listed if places.is_events(path) or places.is_derived(path))

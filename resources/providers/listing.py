@@ -21,6 +21,9 @@ class _Head(msgspec.Struct, rename="camel"):
     created_at: object = None
 
 
+_HEAD = msgspec.json.Decoder(_Head)
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """One page's items.
@@ -39,16 +42,17 @@ def read_items(items: Sequence[msgspec.Raw], where: str) -> Listing:
     records: list[ExecutionRecord] = []
     problems: list[tuple[bytes, Problem]] = []
     for position, item in enumerate(items):
-        read = read_item(bytes(item), f"{where}, item {position + 1}")
+        raw = bytes(item)
+        read = read_item(raw, where, position + 1)
         if isinstance(read, Problem):
-            problems.append((bytes(item), read))
+            problems.append((raw, read))
         else:
             records.append(read)
     return Listing(tuple(records), tuple(problems))
 
 
-def read_item(raw: bytes, where: str) -> ExecutionRecord | Problem:
-    """Return one execution, or what is wrong with it.
+def read_item(raw: bytes, where: str, number: int | None = None) -> ExecutionRecord | Problem:
+    """Return one execution, or what is wrong with it; ``number`` is its place in ``where``, if that has several.
 
     Bytes that are not UTF-8 are replaced by U+FFFD, since JSON cannot hold them: the row is worth more than the letter.
     """
@@ -57,18 +61,22 @@ def read_item(raw: bytes, where: str) -> ExecutionRecord | Problem:
     except UnicodeDecodeError:
         raw = raw.decode(errors="replace").encode()
     try:
-        head = msgspec.json.decode(raw, type=_Head)
+        head = _HEAD.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         lenient = _lenient_head(raw)
         if lenient is None:
-            return Problem(where, f"not a usable JSON object ({fault})")
+            return Problem(_place(where, number), f"not a usable JSON object ({fault})")
         head = lenient
     if not isinstance(head.id, str) or not head.id:
-        return Problem(where, "no id")
+        return Problem(_place(where, number), "no id")
     created_at = moment_of(head.created_at)
     if created_at is None:
-        return Problem(f"{where}, id {head.id[:64]!r}", "no createdAt that is a time")
+        return Problem(f"{_place(where, number)}, id {head.id[:64]!r}", "no createdAt that is a time")
     return ExecutionRecord(head.id, created_at, raw)
+
+
+def _place(where: str, number: int | None) -> str:
+    return where if number is None else f"{where}, item {number}"
 
 
 def _lenient_head(raw: bytes) -> _Head | None:

@@ -43,18 +43,16 @@ def moment_of(value: object) -> datetime | None:
     Takes ISO 8601 text with or without a zone (without one it is UTC), epoch seconds or milliseconds as a number or as text,
     and datetimes.
     """
+    if isinstance(value, str):
+        return _moment_of_text(value.strip())
     if isinstance(value, datetime):
         return _in_utc(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return moment_of_epoch(value)
-    return _moment_of_text(value.strip()) if isinstance(value, str) else None
+    return moment_of_epoch(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _moment_of_text(text: str) -> datetime | None:
-    if _EPOCH_TEXT.fullmatch(text):
-        return moment_of_epoch(float(text))
     if not _ISO_START.match(text):
-        return None
+        return moment_of_epoch(float(text)) if _EPOCH_TEXT.fullmatch(text) else None
     try:
         return _in_utc(datetime.fromisoformat(text))
     except ValueError:
@@ -62,6 +60,8 @@ def _moment_of_text(text: str) -> datetime | None:
 
 
 def _in_utc(moment: datetime) -> datetime | None:
+    if moment.tzinfo is UTC:
+        return moment
     if moment.tzinfo is None:
         return moment.replace(tzinfo=UTC)
     try:

@@ -19,9 +19,10 @@ from assets.executions.reads import last_reads
 from assets.executions.schema import BAD, EXTRA, RAW
 from assets.recordings import names
 from assets.recordings.audit.verification import verify_day
+from assets.recordings.discovery import Finding, discover
 from assets.recordings.ledger import Ledger
 from assets.recordings.ledger.digests import row_digest
-from assets.recordings.lifecycle import State
+from assets.recordings.lifecycle import Policy, State
 from assets.recordings.queue import QUEUE_COLUMNS, queue_of
 from benchmarks.generate import Plan, describe, generate
 from benchmarks.world.history import SPREAD, events
@@ -115,6 +116,16 @@ def test_every_recording_that_an_execution_should_have_is_in_the_state_of_its_sc
     assert told.keys() == expected
     assert states(storage) == told
     assert {State.ARCHIVED, State.ABSENT, State.PURGED, State.FAILED, State.BLOCKED, State.PENDING} <= set(told.values())
+
+
+def test_a_run_over_the_lake_would_find_nothing_new(storage: ArchiveStorage) -> None:
+    """The ledger knows of every recording what its execution says: whether and when it ended, and how long it should play."""
+    ledger = Ledger(storage)
+    for name, spec in PROVIDERS.items():
+        for day in lake.partitions(storage, name):
+            expected = expected_recordings(spec, lake.read_partition(storage, spec, day))
+            found = discover(ledger, name, day, expected, run_id="run", now=NOW, policy=Policy())
+            assert found == Finding(0, 0, 0, 0)
 
 
 def test_one_recording_in_a_hundred_is_open_and_becomes_due_in_the_next_hours(storage: ArchiveStorage) -> None:

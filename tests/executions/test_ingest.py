@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -195,3 +196,51 @@ def test_a_partition_that_two_runs_left_is_joined_without_news(storage: ArchiveS
     report = read(provider, storage, now=NOON + timedelta(hours=1))
     assert (report.days[-1].rows, report.days[-1].new, report.days[-1].changed) == (1, 0, 0)
     assert len(lake.partition_files(storage, SPEC.name)[DAY]) == 1
+
+
+class Weeks(StubProvider):
+    """A provider whose walk says, after each day, that the day is done; it may break in the end, or bring a row late."""
+
+    late: dict[str, object] | None = None
+    fault: BlockedError | None = None
+
+    def find(self, window: Window) -> Iterator[Page]:
+        """Yield each day in its own pages, oldest first."""
+        day = window.start
+        while day < window.end:
+            part = Window(day, day + timedelta(days=1))
+            if self.fault is not None and part.end == window.end:
+                raise self.fault
+            yield from super().find(part)
+            yield Page((), (), part)
+            day = part.end
+        if self.late is not None:
+            created_at = datetime.fromisoformat(str(self.late["createdAt"]))
+            yield Page((ExecutionRecord(str(self.late["id"]), created_at, json.dumps(self.late).encode()),))
+
+
+def test_a_day_is_written_once_the_walk_has_passed_it(storage: ArchiveStorage) -> None:
+    """What a walk through many days has read survives its breaking, and its being killed: done days are written, and told."""
+    told: list[list[date]] = []
+    written: list[int] = []
+
+    def after_read(days: Sequence[date]) -> None:
+        told.append(list(days))
+        written.append(sum(lake.read_partition(storage, SPEC, day).num_rows for day in DAYS))
+
+    provider = Weeks([item(f"{day}-{n}", f"{day}T0{n}:00:00Z") for day in DAYS for n in range(3)])
+    provider.fault = BlockedError(Subject("specimen"), "401: check SPECIMEN_API_KEY", http_status=401)
+    report = ingest(provider, SPEC, storage, DAYS, now=NOON, before_write=lambda _, __: None, after_read=after_read)
+    assert report.error is provider.fault
+    assert (told, written) == ([[DAYS[0]], [DAYS[1]]], [3, 6])
+    assert [(day.day, day.rows) for day in report.days] == [(DAYS[0], 3), (DAYS[1], 3), (DAYS[2], 0)]
+
+
+def test_what_comes_late_for_a_day_that_was_done_is_merged(storage: ArchiveStorage) -> None:
+    """A provider whose order is not what it seemed loses nothing: the day is written once more, and counted once."""
+    provider = Weeks([item(f"{day}-{n}", f"{day}T0{n}:00:00Z") for day in DAYS for n in range(3)])
+    read(provider, storage)
+    provider.late = item("late", f"{DAYS[0]}T12:00:00Z")
+    report = read(provider, storage, now=NOON + timedelta(hours=1))
+    assert (report.days[0].rows, report.days[0].new, report.days[0].changed, report.days[0].kept) == (4, 1, 0, 0)
+    assert "late" in lake.read_partition(storage, SPEC, DAYS[0])["execution_id"].to_pylist()

@@ -132,5 +132,7 @@ def test_the_order_of_a_list_does_not_matter(rows: list[Row]) -> None:
     """However the provider sorts its pages, the partition is the same."""
     known = {"a": row(NOON - timedelta(hours=1), status="old"), "q": row(execution_id="q")}
     merged = merge(SPEC, known, rows)
-    assert dict(sorted(merged.rows.items())) == dict(sorted(merge(SPEC, known, sorted(rows)).rows.items()))
+    assert dict(sorted(merged.rows.items())) == dict(
+        sorted(merge(SPEC, known, sorted(rows, key=lambda item: item.execution_id)).rows.items())
+    )
     assert (merged.new, merged.changed, merged.kept) == (3, 1, 1)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from assets.executions.decode import decode
 from assets.executions.ingest import IngestReport, ingest
 from assets.executions.intake import Row, strict
@@ -84,10 +86,10 @@ def main() -> None:
     measure("redact", lambda: [redact_json(text) for text in raws])
     measure("decode, clean", lambda: decode(SPEC, clean, DAY))
     for share, every in (("1 in 100", 100), ("all", 1)):
-        drifted = [row._replace(raw=raw(n, version=1.5).decode()) if n % every == 0 else row for n, row in enumerate(clean)]
+        drifted = [replace(row, raw=raw(n, version=1.5).decode()) if n % every == 0 else row for n, row in enumerate(clean)]
         measure(f"decode, {share} with 1.5", lambda rows=drifted: decode(SPEC, rows, DAY))
     measure("merge, nothing new", lambda: merge(SPEC, known, clean))
-    measure("merge, all changed", lambda: merge(SPEC, known, [row._replace(raw=row.raw.replace("ed", "ing")) for row in clean]))
+    measure("merge, all changed", lambda: merge(SPEC, known, [replace(row, raw=row.raw.replace("ed", "ing")) for row in clean]))
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(folder)
         for hour, (name, changed) in enumerate((("first", 0), ("again", 0), ("again, 1 in 100 changed", 100))):

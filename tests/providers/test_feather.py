@@ -48,6 +48,28 @@ def test_one_walk_serves_many_days(make: Make, server: StubServer) -> None:
     assert {request.query["limit"] for request in server.requests} == {"100"}
 
 
+def test_the_days_that_a_walk_has_passed_are_done(make: Make, server: StubServer) -> None:
+    """A day is done by the rule that ends a walk: two pages in a row that are older than it. What follows is older still."""
+    serve(server, [[call(f"a{day}", days_back(day)), call(f"b{day}", days_back(day + 0.1))] for day in range(40)])
+    window = Window(days_back(30.5), days_back(-1.5))
+    left: list[datetime] = []
+    done = window.end
+    for page in make(FEATHER).find(window):
+        assert all(record.created_at < done for record in page.records)
+        left += [record.created_at for record in page.records]
+        if page.done is not None:
+            assert page.done.end == window.end
+            done = page.done.start
+    assert len(left) == 62
+    assert done <= window.start + timedelta(days=1)
+
+
+def test_a_list_from_old_to_new_is_done_at_its_end_only(make: Make, server: StubServer) -> None:
+    """Where the order is another one, no day counts as done on the way."""
+    serve(server, [[call(f"c{day}", days_back(20 - day))] for day in range(20)])
+    assert all(page.done is None for page in make(FEATHER).find(Window(days_back(20), days_back(-1))))
+
+
 def test_walk_ends_after_two_old_pages(make: Make, server: StubServer) -> None:
     """The walk goes one page beyond the first that is too old as a whole, and no further."""
     serve(server, [[call(f"c{day}", days_back(day))] for day in range(-2, 30)])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +23,9 @@ from resources.storage import ArchiveStorage
 ROW_GROUP_ROWS = 8192
 """Small enough that the rows of one recording are found by reading little, large enough to compress."""
 _REASON_CHARACTERS = 300
+_READERS, _DECODERS, _FEW = 16, 2, 16
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
 _WORDS = {
     "leg": pa.array([leg.value for leg in Leg]),
     "outcome": pa.array([outcome.value for outcome in Outcome]),
@@ -43,9 +48,9 @@ def read_tables(storage: ArchiveStorage, paths: Sequence[str], columns: Sequence
         StorageError: one is damaged; the message says which, and what to do.
     """
     schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
-    stored = [(path, storage.read(path)) for path in paths]
+    stored = _stored(storage, paths)
     try:
-        tables = [_decoded(data, schema) for _, data in stored]
+        tables = list(_mapped(lambda each: _decoded(each[1], schema), stored, _DECODERS))
         # All at once: a hundred small tables take a hundred times as long to check as one.
         table = pa.concat_tables([schema.empty_table(), *tables])
         _check(table)
@@ -55,6 +60,21 @@ def read_tables(storage: ArchiveStorage, paths: Sequence[str], columns: Sequence
             _check_one(storage, path, data, schema)
         raise
     return table
+
+
+def _stored(storage: ArchiveStorage, paths: Sequence[str]) -> list[tuple[str, bytes]]:
+    """Return the files with their bytes; where reading is waiting for a network, many at a time."""
+    readers = 1 if storage.local_path() is not None else _READERS
+    return list(_mapped(lambda path: (path, storage.read(path)), paths, readers))
+
+
+def _mapped(work: Callable[[_Item], _Made], items: Sequence[_Item], workers: int) -> Iterator[_Made]:
+    """Yield the ``work`` of each item in their order; by threads where there are enough of them to win something."""
+    if workers == 1 or len(items) < _FEW:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(work, items)
 
 
 def _check_one(storage: ArchiveStorage, path: str, data: bytes, schema: pa.Schema) -> None:

@@ -134,9 +134,13 @@ class Reader:
             return self.published_open(provider, taken, columns)
         needed = None if columns is None else list(dict.fromkeys([*columns, *winning.ORDER_COLUMNS]))
         published, appended = self.published_open(provider, taken, needed), self.table(tail, needed)
-        continued = _continued(appended, published)
+        latest = winning.winners_of([appended])
+        is_touched = pc.is_in(published["execution_id"], value_set=latest["execution_id"].combine_chunks())
+        touched = published.filter(is_touched)
+        continued = _continued(appended, latest, touched)
         states = [self._rows_of(provider, part, continued, needed) for part in self._parts_of(taken, continued)]
-        found = winning.open_part(winning.winners_of([published, appended, *states]))
+        opened = winning.open_part(winning.winners_of([touched, latest, *states]))
+        found = pa.concat_tables([published.filter(pc.invert(is_touched)), opened])
         return found if columns is None else found.select(columns)
 
     def published_open(self, provider: str, taken: Snapshot | None, columns: list[str] | None = None) -> pa.Table:
@@ -206,19 +210,26 @@ def by_day(paths: Iterable[str]) -> dict[date, list[str]]:
     return found
 
 
-def _continued(appended: pa.Table, published: pa.Table) -> pa.Table:
+def _continued(appended: pa.Table, latest: pa.Table, touched: pa.Table) -> pa.Table:
     """Return the keys of the tail for which the states have to be asked.
 
     Those would be open by the tail, are not among the open ones that are published, and began before the tail: they had ended by
     the time of the fold, or somebody asked for them again.
+
+    Args:
+        appended: the tail.
+        latest: its winning events.
+        touched: the published open recordings that it may be about.
     """
-    winners = winning.open_part(winning.winners_of([appended])).select(_KEY)
-    first = appended.group_by(_KEY).aggregate([("seq", "min")])
+    opened = winning.open_part(latest)
+    if opened.num_rows and touched.num_rows:
+        opened = opened.join(touched.select(_KEY), _KEY, join_type="left anti")
+    if opened.num_rows == 0:
+        return opened.select(_KEY)
+    mine = appended.filter(pc.is_in(appended["execution_id"], value_set=opened["execution_id"].combine_chunks()))
+    first = mine.group_by(_KEY).aggregate([("seq", "min")])
     late = first.filter(pc.greater(first["seq_min"], 1)).select(_KEY)
-    candidates = late.join(winners, _KEY, join_type="left semi") if late.num_rows and winners.num_rows else late.slice(0, 0)
-    if candidates.num_rows == 0:
-        return candidates
-    return candidates.join(published.select(_KEY), _KEY, join_type="left anti")
+    return late.join(opened.select(_KEY), _KEY, join_type="left semi") if late.num_rows else late
 
 
 def _one(execution_id: str) -> pa.Table:
