@@ -50,18 +50,16 @@ def copy_catalog(storage: ArchiveStorage, specs: Iterable[ProviderSpec], target:
     if target.exists():
         msg = f"{target} exists already: name another file, or remove it first"
         raise ArchiveError(msg)
-    partial = target.with_name(f".{target.name}.partial")
     try:
-        with tempfile.TemporaryDirectory(prefix="recording-archive-") as folder:
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
+            partial = Path(folder) / "copy.duckdb"
             rows = _copied(storage, local_catalog(storage, Path(folder)), tuple(specs), partial, part)
-        if partial.with_name(f"{partial.name}.wal").exists():
-            msg = f"{target} was not closed cleanly: a write-ahead log is left"
-            raise ArchiveError(msg)
-        partial.replace(target)
+            if partial.with_name(f"{partial.name}.wal").exists():
+                msg = f"{target} was not closed cleanly: a write-ahead log is left"
+                raise ArchiveError(msg)
+            partial.replace(target)
     except (duckdb.Error, OSError) as error:
         raise ArchiveError(redact(str(error))) from None
-    finally:
-        partial.unlink(missing_ok=True)
     return rows
 
 

@@ -38,7 +38,7 @@ class LakeFileSystem(AbstractFileSystem):
         self._storage = storage
         self._known: dict[str, ObjectInfo] = {}
 
-    def glob(self, path: str, maxdepth: int | None = None, **options: Any) -> list[str]:  # noqa: ANN401, ARG002 -- as fsspec has it
+    def glob(self, path: str, *_: Any, **options: Any) -> list[str]:  # noqa: ANN401, ARG002 -- as fsspec has it
         """Return the files that a pattern matches; a name without a pattern is taken at its word, without asking the storage."""
         name = _relative(path)
         literal = _PATTERN.split(name, maxsplit=1)[0]

@@ -18,8 +18,7 @@ from resources.errors import StorageError
 from resources.providers.registry import PROVIDERS
 from resources.storage import ArchiveStorage
 
-_EXTENSIONS = {"s3": ("httpfs", "s3"), "gs": ("httpfs", "gcs"), "az": ("azure", "azure")}
-"""For each kind of URL the extension that DuckDB reads it with, and the type of its secret."""
+_S3, _GCS, _AZURE = "s3", "gs", "az"
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
@@ -61,28 +60,45 @@ def _tell(storage: ArchiveStorage, *, as_json: bool) -> None:
         msg = f"no catalog in {storage.describe()} yet: run `recording-archive run`, or launch the catalog asset"
         raise StorageError(msg)
     place = str(local) if local is not None else f"{storage.url}/{pointer.path}"
-    statements = [*_preparations(storage.url if local is None else ""), f"ATTACH {literal(place)} AS archive (READ_ONLY);"]
+    statements = _statements(place, is_local=local is not None)
     if as_json:
         print_json({"path": place, "bytes": pointer.bytes, "published_at": pointer.published_at, "sql": statements})
         return
     click.echo(f"{place}, {megabytes(pointer.bytes)}, published {pointer.published_at:%Y-%m-%d %H:%M:%S}Z\n")
-    click.echo("\n".join(statements))
+    if statements:
+        click.echo("\n".join(statements))
+    else:
+        click.echo(
+            "DuckDB does not read this kind of storage: use `recording-archive query`, or `recording-archive catalog --copy`"
+        )
     if local is not None:
         click.echo("\nWhere the archive lies elsewhere for you: SET VARIABLE archive_root = '/its/folder/there';")
 
 
-def _preparations(url: str) -> list[str]:
-    """Return what DuckDB has to be told before it can read an object storage; nothing for a local disk."""
-    scheme, _, rest = url.partition("://")
-    if scheme not in _EXTENSIONS:
+def _statements(place: str, *, is_local: bool) -> list[str]:
+    """Return what makes a plain DuckDB client open the catalog; nothing where none can."""
+    scheme = "" if is_local else place.partition("://")[0]
+    attach = f"ATTACH {literal(place)} AS archive (READ_ONLY);"
+    if is_local:
+        return [attach]
+    if scheme == _S3:
+        options = ", ".join(["TYPE s3", "PROVIDER credential_chain", *_endpoint()])
+        return ["INSTALL httpfs; LOAD httpfs;", "INSTALL aws; LOAD aws;", f"CREATE SECRET archive ({options});", attach]
+    if scheme == _GCS:
+        return [
+            "INSTALL httpfs; LOAD httpfs;",
+            "CREATE SECRET archive (TYPE gcs, KEY_ID 'an HMAC key', SECRET 'its secret');",
+            attach,
+        ]
+    if scheme == _AZURE:
+        return ["INSTALL azure; LOAD azure;", "CREATE SECRET archive (TYPE azure, PROVIDER credential_chain);", attach]
+    return []
+
+
+def _endpoint() -> list[str]:
+    """Return the options for another service than AWS, where the environment names one."""
+    endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), "")
+    if not endpoint:
         return []
-    extension, kind = _EXTENSIONS[scheme]
-    options = [f"TYPE {kind}", "PROVIDER credential_chain"]
-    endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), "") if scheme == "s3" else ""
-    if endpoint:
-        parts = urlsplit(endpoint)
-        options += [f"ENDPOINT {literal(parts.netloc)}", "URL_STYLE 'path'", f"USE_SSL {str(parts.scheme == 'https').lower()}"]
-    options.append(f"SCOPE {literal(f'{scheme}://' + rest)}")
-    helper = "aws" if kind == "s3" else extension  # the credential chain of AWS is an extension of its own
-    loaded = dict.fromkeys((extension, helper))
-    return [*(f"INSTALL {name}; LOAD {name};" for name in loaded), f"CREATE SECRET archive ({', '.join(options)});"]
+    parts = urlsplit(endpoint)
+    return [f"ENDPOINT {literal(parts.netloc)}", "URL_STYLE 'path'", f"USE_SSL {str(parts.scheme == 'https').lower()}"]

@@ -63,7 +63,14 @@ def ask(storage: ArchiveStorage, catalog: Path, sql: str) -> tuple[list[str], li
             found = db.execute(sql)
             return [item[0] for item in found.description or []], found.fetchall()
     except duckdb.Error as error:
-        raise ArchiveError(redact(str(error))) from None
+        raise ArchiveError(redact(_words(str(error)))) from None
+
+
+def _words(text: str) -> str:
+    """Return DuckDB's words; of an error of our filesystem, which it tells with all that led to it, the error alone."""
+    if not text.startswith("Traceback"):
+        return text
+    return text.partition("\n\nLINE")[0].splitlines()[-1].partition(": ")[2]
 
 
 def _finite(value: object) -> object:

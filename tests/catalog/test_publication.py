@@ -19,7 +19,7 @@ from assets.catalog import facts, publication
 from assets.catalog.build import provider_table
 from assets.catalog.columns import SHARED_TABLES
 from assets.catalog.facts import FACTS, Facts, named_files
-from assets.catalog.publication import CATALOG_NAME, POINTER, current, publish
+from assets.catalog.publication import CATALOG_NAME, POINTER, current, publish, shown_generations
 from assets.executions import lake
 from assets.recordings import names
 from assets.recordings.ledger import Ledger
@@ -290,6 +290,26 @@ def test_readers_never_fail_while_folds_compactions_and_publications_go_on(root:
     assert failures == []
     assert len(answers) > len(readers)
     assert asked(root, "SELECT count(*) FROM recordings") == [(3 * DAYS * PER_DAY + 4,)]
+
+
+def test_what_a_catalog_shows_stays_until_the_next_one(root: Path) -> None:
+    """Compacted and tidied up without any grace, the files that the published catalog stands on are still there."""
+    storage = storage_at(root)
+    append(
+        storage, [event("feather", "late", State.ARCHIVED, on=day(1)), event("feather", "feather-1-1", State.FAILED, on=day(1))]
+    )
+    sql = "SELECT * FROM recordings ORDER BY ALL", "SELECT * FROM recording_attempts ORDER BY ALL", "SELECT * FROM coverage"
+    before = [asked(root, each) for each in sql]
+    for _ in range(2):
+        Ledger(storage).fold("feather")
+        Ledger(storage).pack("feather")
+        shown = shown_generations(storage)["feather"]
+        Ledger(storage).retire("feather", grace=timedelta(), shown=shown, before_delete=lambda _: None)
+    assert [asked(root, each) for each in sql] == before
+    publish(storage, SPECS, NOW)
+    shown = shown_generations(storage)["feather"]
+    assert Ledger(storage).retire("feather", grace=timedelta(), shown=shown, before_delete=lambda _: None) > 0
+    assert [asked(root, each) for each in sql] == before
 
 
 def test_a_publication_that_fails_leaves_the_former(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

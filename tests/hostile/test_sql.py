@@ -83,6 +83,8 @@ OUTSIDE = (
     "COPY (SELECT 1) TO 'archive://root/lake/stolen.csv'", "EXPLAIN ANALYZE COPY (SELECT 1) TO 'archive://root/lake/stolen.csv'",
     "COPY (SELECT 1) TO 'archive://root/lake/stolen.parquet' (FORMAT parquet, USE_TMP_FILE false)",
     "COPY (SELECT 1) TO 'archive://root/lake' (FORMAT csv, PARTITION_BY (\"1\"), OVERWRITE)",
+    "COPY (SELECT 1) TO 'archive://root/lake/recording_tail/provider=feather/schema.parquet'",
+    "COPY (SELECT 1) TO 'archive://root/lake/recording_tail/provider=feather/schema.parquet' (FORMAT csv, USE_TMP_FILE false)",
     "EXPORT DATABASE 'archive://root/lake/stolen'", "ATTACH 'archive://root/lake/stolen.db' AS s",
     "SELECT * FROM read_text('archive://root/.env')", "SELECT * FROM read_text('archive://root/lake/../manifests/x')",
     "SELECT * FROM read_text('archive://root//etc/hostname')", "SELECT * FROM read_text('archive://root/lake//etc/hostname')",
@@ -105,6 +107,12 @@ def test_a_question_reads_the_catalog_alone(catalog: Path, tmp_path: Path, sql: 
     assert sorted(os.listdir(tmp_path)) == before  # noqa: PTH208
     assert catalog.read_bytes() == bytes_before
     assert _files(catalog.parent) == lake
+
+
+def test_a_file_that_is_gone_is_said_in_a_sentence(catalog: Path) -> None:
+    """What the lake's filesystem says comes as a sentence, without what led to it."""
+    with pytest.raises(ArchiveError, match=r"^[^\n]*cannot open lake/x\.csv: it is not there$"):
+        ask(catalog, "SELECT * FROM read_csv('archive://root/lake/x.csv')")
 
 
 def _files(root: Path) -> dict[Path, bytes]:
