@@ -48,7 +48,7 @@ DRIFT_EVERY = 50
 """Every so many rows have a number with a fraction where the spec has an integer, a new word, and an unknown field."""
 SIDES = ("ours", "dlt")
 _COMPARED = ("dlt", "pyarrow", "msgspec", "duckdb")
-_WARM_UP_ROWS = 200
+_WARM_UP_ROWS = 2_000
 
 
 def measure(rounds: int = 5, rows: int = ROWS) -> dict[str, Any]:
