@@ -132,12 +132,14 @@ def scan_tail(root: Root, folder: str, wanted: Types, known: Iterable[str]) -> s
         "date": "TRY_CAST(left(parse_filename(filename), 10) AS DATE)",
     }
     columns = ", ".join(f'{from_name.get(name, _quoted(name))} AS "{name}"' for name in wanted)
-    names = "/".join(sorted(path.rpartition("/")[2] for path in known))
+    # One long text, since DuckDB asks this of each file's name: a list of texts would be made anew for each.
+    names = "".join(f"/{path.rpartition('/')[2]}" for path in sorted(known))
     return (
         f"SELECT {columns} FROM read_parquet({root.sql} || '/{folder}/provider=*/*.parquet', "  # noqa: S608 -- ours
         f"schema = MAP {{{shape}}}, filename = true, explicit_cardinality = {_FEW}) "
         r"WHERE regexp_matches(parse_filename(filename), '^\d{4}-\d\d-\d\d_') "
-        f"AND NOT list_contains(string_split({literal(names)}, '/'), parse_filename(filename))"
+        f"AND {from_name['date']} IS NOT NULL "
+        f"AND NOT contains({literal(f'{names}/')}, '/' || parse_filename(filename) || '/')"
     )
 
 
