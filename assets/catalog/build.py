@@ -183,10 +183,12 @@ def _listed(words: Iterable[str]) -> str:
     return ", ".join(literal(word) for word in sorted(words))
 
 
-_DECIDING = ("provider", "date", "execution_id", "leg", "state", "path", "number", "epoch", "seq", "at", "event_id")
-"""The key of a recording, and what decides which of its events wins."""
-_OF_DUE = ("attempts", "next_attempt_at", "outcome", "http_status")
-_OF_RECORDINGS = ("archived_at", "bytes", "sha256", "content_type", "media_seconds", "expected_seconds", "flaw")
+_SHOWN = (
+    *("provider", "date", "execution_id", "leg", "state", "path", "number", "epoch", "seq", "at", "event_id"),
+    *("attempts", "next_attempt_at", "outcome", "http_status", "archived_at", "bytes", "sha256", "content_type"),
+    *("media_seconds", "expected_seconds", "flaw"),
+)
+"""What decides which event of a recording wins, and what is shown of it."""
 _TERMINAL = _listed(state.value for state in TERMINAL_STATES)
 _WORDS = {
     "terminal": _TERMINAL,
@@ -197,8 +199,7 @@ _WORDS = {
         "row(state = 'archived', CASE WHEN coalesce(path, '') <> '' THEN coalesce(\"number\", 1) ELSE 0 END, epoch, "
         f'state IN ({_TERMINAL}), seq, "at", event_id)'
     ),
-    "current": ", ".join(f'"{name}"' for name in (*_DECIDING, *_OF_DUE)),
-    "shown": ", ".join(f'"{name}"' for name in (*_DECIDING, *_OF_DUE, *_OF_RECORDINGS)),
+    "shown": ", ".join(f'"{name}"' for name in _SHOWN),
     "counts": ",\n        ".join(f"CASE WHEN state = '{state}' THEN recordings ELSE 0 END AS {state}" for state in State),
     "sums": ",\n    ".join(f"sum({state})::BIGINT AS {state}" for state in State),
 }
