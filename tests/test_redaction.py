@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resources import redaction
 from resources.redaction import clean, redact, redact_json, remember_secret, safe_url
 
 SIGNED = "https://media.example:8443/a/b.mp4?X-Amz-Date=1&X-Amz-Signature=c0ffee"
@@ -133,6 +134,19 @@ def test_json_stays_json(document: object) -> None:
     found = redact_json(json.dumps(document).encode())
     json.loads(found)
     assert b"c0ffee" not in found
+
+
+PIECES = st.sampled_from(
+    [*CREDENTIALS, "secret", "api-key", "policy", "jwt", "sv", "se", "auth", "Expires", "to\u212aen", "\u017fig", "s\u0131g", "x"]
+)
+
+
+@given(st.lists(PIECES | st.sampled_from(["?", "&", "#", ";", "&amp;", "=", "https://h/x", "y", " "]), max_size=8).map("".join))
+def test_the_quick_look_misses_no_credential(text: str) -> None:
+    """What is passed over without a search has nothing that the search would find, in whatever letters."""
+    if not redaction._may_have_credential(text):
+        assert redaction._CREDENTIAL.search(text) is None
+        assert redaction._PARAMETER.search(text) is None
 
 
 def test_known_keys_go_everywhere() -> None:

@@ -195,7 +195,7 @@ def write_parquet(file: IO[bytes], spec: ProviderSpec, tables: Iterable[pa.Table
     with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=cast("bool", dictionary)) as writer:
         for table in tables:
             if table.num_rows:
-                writer.write_table(table.cast(schema), row_group_size=table.num_rows)
+                writer.write_table(table, row_group_size=table.num_rows)
                 rows += table.num_rows
     return rows
 

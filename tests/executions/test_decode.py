@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.executions.decode import decode
+from assets.executions.decode import Decoder, decode
 from assets.executions.intake import Row, strict
 from assets.executions.schema import lake_schema
 from resources.providers.registry import PROVIDERS
@@ -111,6 +111,25 @@ def test_a_row_reads_the_same_beside_any_other(objects: list[dict[str, object]])
     rows = [Row(str(number), NOON, json.dumps(item), NOON, NOON) for number, item in enumerate(objects)]
     together = decode(SPEC, rows, DAY).to_pylist()
     assert together == [decode(SPEC, [item], DAY).to_pylist()[0] for item in rows]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from([entry.name for entry in SPEC.fields]), JSON), min_size=2, max_size=5))
+def test_what_one_block_taught_changes_no_value(objects: list[dict[str, object]]) -> None:
+    """A decoder that has seen fields drift takes another way through later blocks, to the same values."""
+    rows = [Row(str(number), NOON, json.dumps(item), NOON, NOON) for number, item in enumerate(objects)]
+    with pytest.MonkeyPatch.context() as patch, Decoder(SPEC) as decoder:
+        patch.setattr("assets.executions.decode.BLOCK_BYTES", 1)
+        for _ in range(2):
+            assert decoder.decode(rows, DAY).to_pylist() == decode(SPEC, rows, DAY).to_pylist()
+
+
+def test_white_space_between_and_inside_objects_is_no_matter() -> None:
+    """JSON with line breaks in it, as a provider may send it, gives the same values as without."""
+    raws = [json.dumps(GOOD | {"count": number}, indent=2) for number in range(3)]
+    found = decode(SPEC, [Row(str(number), NOON, raw, NOON, NOON) for number, raw in enumerate(raws)], DAY)
+    assert found["count"].to_pylist() == [0, 1, 2]
+    assert found["_bad"].null_count == 3
 
 
 @settings(max_examples=40, deadline=None)

@@ -8,13 +8,12 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from unittest import mock
 
-import duckdb
 import fsspec
 import pyarrow as pa
 
@@ -42,7 +41,6 @@ from tests.simulation.invariants import ViolationError, Watcher, require
 from tests.simulation.scheduler import START, Clock, Process, Scheduler
 from tests.simulation.world import World, make_world
 
-_connect = duckdb.connect  # before it is replaced
 _HOUR = 3600.0
 _DAY = 86_400.0
 _CALM_ROUNDS = 200
@@ -105,22 +103,11 @@ def _repeatable(seed: int) -> Generator[None]:
             mock.patch("assets.recordings.audit.trail.read_event_file", _event_file),
             mock.patch("assets.recordings.manifest.read_event_file", _event_file),
             mock.patch("assets.recordings.ledger.folding.read_event_file", _event_file),
-            mock.patch("assets.executions.canonical.duckdb.connect", _shared_duckdb),
         ):
             yield
     finally:
         logging.disable(logging.NOTSET)
         random.setstate(state)
-
-
-def _shared_duckdb(_: str) -> nullcontext[duckdb.DuckDBPyConnection]:
-    return nullcontext(_duckdb())
-
-
-@functools.cache
-def _duckdb() -> duckdb.DuckDBPyConnection:
-    """Return one connection for all: opening one takes longer than what is asked of it."""
-    return _connect(":memory:")
 
 
 _event_file = functools.lru_cache(maxsize=512)(read_event_file)

@@ -10,7 +10,7 @@ partition, is kept until the end: :meth:`Trail.finish`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -123,13 +123,8 @@ class Trail:
         for path in sorted(self.compacted.folded_of(day) - known.keys() - listed - found.packed):
             found.faults += self._removed(path, "the compacted state was made of it")
         manifest_path = names.manifest_path(provider, day)
-        for path in sorted(listed):
-            try:
-                file = read_event_file(path, self.ledger.storage.read(path))
-            except NotStoredError:
-                if path not in found.packed:
-                    raise
-                continue  # a compaction has removed it meanwhile: others stand for it
+        for file in self._read(sorted(listed), found.packed):
+            path = file.path
             self._seen[path] = file.sha256
             found.rows[path] = file.genuine_rows
             if file.is_own and known.get(path, file.sha256) != file.sha256:
@@ -143,6 +138,15 @@ class Trail:
                 found.faults.append(self._tell(_described(file, folded)))
             self._claim(file)
         return found
+
+    def _read(self, paths: Iterable[str], packed: Collection[str]) -> Iterator[EventFile]:
+        for path in paths:
+            try:
+                yield read_event_file(path, self.ledger.storage.read(path))
+            except NotStoredError:
+                if path not in packed:
+                    raise
+                # A compaction has removed it meanwhile: others stand for it.
 
     def _claim(self, file: EventFile) -> None:
         if file.link is not None and file.link.path == file.path and file.link.previous:
