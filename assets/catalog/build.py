@@ -183,18 +183,23 @@ def _listed(words: Iterable[str]) -> str:
     return ", ".join(literal(word) for word in sorted(words))
 
 
+_SHOWN = (
+    *("provider", "date", "execution_id", "leg", "state", "path", "number", "epoch", "seq", "at", "event_id"),
+    *("attempts", "next_attempt_at", "outcome", "http_status", "archived_at", "bytes", "sha256", "content_type"),
+    *("media_seconds", "expected_seconds", "flaw"),
+)
+"""What decides which event of a recording wins, and what is shown of it."""
 _TERMINAL = _listed(state.value for state in TERMINAL_STATES)
 _WORDS = {
     "terminal": _TERMINAL,
     "open": _listed(state.value for state in OPEN_STATES),
     "not_attempts": _listed(outcome.value for outcome in NOT_ATTEMPTS),
-    # As Event.order has it; the first wins.
+    # As Event.order has it; the greatest wins. As one value, since DuckDB finds the first of one order without sorting.
     "order": (
-        "state = 'archived' DESC, "
-        "CASE WHEN coalesce(path, '') <> '' THEN coalesce(\"number\", 1) ELSE 0 END DESC, "
-        f"epoch DESC, state IN ({_TERMINAL}) DESC, "
-        'seq DESC, "at" DESC, event_id DESC'
+        "row(state = 'archived', CASE WHEN coalesce(path, '') <> '' THEN coalesce(\"number\", 1) ELSE 0 END, epoch, "
+        f'state IN ({_TERMINAL}), seq, "at", event_id)'
     ),
+    "shown": ", ".join(f'"{name}"' for name in _SHOWN),
     "counts": ",\n        ".join(f"CASE WHEN state = '{state}' THEN recordings ELSE 0 END AS {state}" for state in State),
     "sums": ",\n    ".join(f"sum({state})::BIGINT AS {state}" for state in State),
 }

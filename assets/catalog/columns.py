@@ -189,8 +189,8 @@ _EVENT = {
 def published_tables() -> tuple[Table, ...]:
     """Return what the views for analysts are made of; in a schema of its own."""
 
-    def events(name: str, comment: str, *, stored: bool = False, **more: str) -> Table:
-        return Table(f"published.{name}", comment, _EVENT | more, stored)
+    def events(name: str, comment: str, *, stored: bool = False) -> Table:
+        return Table(f"published.{name}", comment, _EVENT, stored)
 
     covered = {**COVERAGE.columns, "executions": "executions that the archive had read at the publication"}
     days = {name: EXECUTION_DAYS.columns[name] for name in ("provider", "execution_id", "date")}
@@ -199,12 +199,7 @@ def published_tables() -> tuple[Table, ...]:
         events("histories", "The events that were compacted by the time of the publication."),
         events("tail", "The events of files that the compacted state does not know, as they lie there when you ask."),
         events("appended", "The events of files that are in no compacted history, as they lie there when you ask."),
-        events(
-            "news",
-            "One row for each recording that the tail has news of: the winning event of the tail.",
-            first_seq="the least seq of the recording in the tail",
-            requeued="whether somebody asked for it again by hand, by an event of the tail",
-        ),
+        events("news", "One row for each recording that the tail has news of: the winning event of the tail."),
         events("open_recordings", "The recordings that were in no final state at the publication.", stored=True),
         Table("published.coverage", "coverage as it was at the publication.", covered, stored=True),
         Table("published.ids", "execution_days as it was at the publication; a pair may be there twice.", days),

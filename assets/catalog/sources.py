@@ -25,9 +25,6 @@ name has this shape, so the ledger takes no notice of it."""
 _BETWEEN = ";"
 _PROVIDER = re.compile(r".*/provider=[^/]+/")
 _PATTERN = re.compile(r"[*?\[]")
-_MANY, _FEW = 10_000_000, 1_000
-"""What DuckDB 1.5 is told of the rows in the lake and in the tail, so that a join goes from the tail's rows to the lake's, and
-leaves the files closed in which there can be none of them. DuckDB 2.0 goes by what it sees, and comes to the same."""
 _HIVE_TYPES = {"provider": "VARCHAR", "date": "DATE"}
 
 
@@ -111,7 +108,7 @@ def _read(root: Root, folder: str, paths: Sequence[str], columns: str, by_path: 
     names = _BETWEEN.join(path.removeprefix(folder) for path in sorted(paths))
     listed = f"list_transform(string_split({literal(names)}, '{_BETWEEN}'), lambda name: {root.sql} || '/{folder}' || name)"
     types = ", ".join(f"'{name}': {kind}" for name, kind in by_path.items())
-    how = f"hive_partitioning = true, hive_types = {{{types}}}, explicit_cardinality = {_MANY}"
+    how = f"hive_partitioning = true, hive_types = {{{types}}}"
     return f"SELECT {columns} FROM read_parquet({listed}, {how})"  # noqa: S608 -- names and columns of ours
 
 
@@ -132,12 +129,14 @@ def scan_tail(root: Root, folder: str, wanted: Types, known: Iterable[str]) -> s
         "date": "TRY_CAST(left(parse_filename(filename), 10) AS DATE)",
     }
     columns = ", ".join(f'{from_name.get(name, _quoted(name))} AS "{name}"' for name in wanted)
-    names = "/".join(sorted(path.rpartition("/")[2] for path in known))
+    # One long text, since DuckDB asks this of each file's name: a list of texts would be made anew for each.
+    names = "".join(f"/{path.rpartition('/')[2]}" for path in sorted(known))
     return (
         f"SELECT {columns} FROM read_parquet({root.sql} || '/{folder}/provider=*/*.parquet', "  # noqa: S608 -- ours
-        f"schema = MAP {{{shape}}}, filename = true, explicit_cardinality = {_FEW}) "
+        f"schema = MAP {{{shape}}}, filename = true) "
         r"WHERE regexp_matches(parse_filename(filename), '^\d{4}-\d\d-\d\d_') "
-        f"AND NOT list_contains(string_split({literal(names)}, '/'), parse_filename(filename))"
+        f"AND {from_name['date']} IS NOT NULL "
+        f"AND NOT contains({literal(f'{names}/')}, '/' || parse_filename(filename) || '/')"
     )
 
 

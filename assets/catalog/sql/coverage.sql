@@ -13,7 +13,7 @@ former AS MATERIALIZED (
 changes AS (
     SELECT provider, "date", state, bytes, 1 AS recordings
     FROM (FROM news UNION ALL BY NAME FROM former)
-    QUALIFY row_number() OVER (PARTITION BY provider, "date", execution_id, leg ORDER BY $order) = 1
+    QUALIFY row_number() OVER (PARTITION BY provider, "date", execution_id, leg ORDER BY $order DESC) = 1
     UNION ALL BY NAME
     SELECT provider, "date", state, bytes, -1 AS recordings FROM former
 ),
