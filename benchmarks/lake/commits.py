@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Barrier
 from uuid import uuid4
 
 from assets.recordings import names
@@ -28,8 +29,8 @@ EVENTS = 100
 _PROVIDER = "feather"
 _WRITERS = 4
 _READY_PER_SECOND = 100
-_START_SECONDS = 10.0
-"""Until all processes are up."""
+_READY_SECONDS = 120.0
+"""Within which all processes have to be up."""
 _FOLD_SECONDS = 2.0
 _GROUP = "commit of 100 events"
 
@@ -122,11 +123,12 @@ def four_writers(folder: Path, rounds: int, seconds: float) -> list[Line]:
     reads, lost = 0, 0
     for number in range(rounds):
         root = str(folder / str(number))
-        start = time.time() + _START_SECONDS
-        with ProcessPoolExecutor(_WRITERS + 1, mp_context=get_context("spawn")) as pool:
-            reading = pool.submit(_read, root, start, seconds)
-            writing = [pool.submit(_write, root, start, seconds) for _ in range(_WRITERS)]
-            _fold_between(root, start, start + seconds)
+        context = get_context("spawn")
+        with context.Manager() as manager, ProcessPoolExecutor(_WRITERS + 1, mp_context=context) as pool:
+            together = manager.Barrier(_WRITERS + 2)
+            reading = pool.submit(_read, root, together, seconds)
+            writing = [pool.submit(_write, root, together, seconds) for _ in range(_WRITERS)]
+            _fold(root, together, seconds)
             written = [future.result() for future in writing]
             found, failures = reading.result()
         commits = sum(each.commits for each in written)
@@ -149,14 +151,14 @@ def four_writers(folder: Path, rounds: int, seconds: float) -> list[Line]:
     ]
 
 
-def _write(root: str, start: float, seconds: float) -> _Written:
+def _write(root: str, together: Barrier, seconds: float) -> _Written:
     ledger, run_id = Ledger(open_storage(root)), uuid4().hex
     errors: list[str] = []
     commits = 0
     ready = iter([hundred(NOW, run_id) for _ in range(int(seconds * _READY_PER_SECOND))])  # making them is no part of a commit
     gc.freeze()
-    _wait_for(start)
-    while time.time() < start + seconds:
+    end = _begun(together) + seconds
+    while time.monotonic() < end:
         try:
             ledger.append(next(ready, None) or hundred(NOW, run_id), NOW)
             commits += 1
@@ -165,12 +167,12 @@ def _write(root: str, start: float, seconds: float) -> _Written:
     return _Written(commits, tuple(errors))
 
 
-def _read(root: str, start: float, seconds: float) -> tuple[int, list[str]]:
+def _read(root: str, together: Barrier, seconds: float) -> tuple[int, list[str]]:
     """Read the open recordings again and again: they only grow. Return the number of reads, and what went wrong."""
     ledger, known, reads = Ledger(open_storage(root)), 0, 0
     errors: list[str] = []
-    _wait_for(start)
-    while time.time() < start + seconds:
+    end = _begun(together) + seconds
+    while time.monotonic() < end:
         try:
             found = len(ledger.open_table(_PROVIDER, ["execution_id"]))
             if found < known:
@@ -181,13 +183,15 @@ def _read(root: str, start: float, seconds: float) -> tuple[int, list[str]]:
     return reads, errors
 
 
-def _fold_between(root: str, start: float, end: float) -> None:
+def _fold(root: str, together: Barrier, seconds: float) -> None:
     ledger = Ledger(open_storage(root))
-    while (pause := min(end, max(start, time.time()) + _FOLD_SECONDS)) < end:
-        _wait_for(pause)
+    end = _begun(together) + seconds
+    while time.monotonic() + _FOLD_SECONDS < end:
+        time.sleep(_FOLD_SECONDS)
         ledger.fold(_PROVIDER)
-    _wait_for(end)
 
 
-def _wait_for(moment: float) -> None:
-    time.sleep(max(0.0, moment - time.time()))
+def _begun(together: Barrier) -> float:
+    """Wait until all processes are ready, and return when that was."""
+    together.wait(_READY_SECONDS)
+    return time.monotonic()

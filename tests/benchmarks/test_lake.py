@@ -11,7 +11,7 @@ import pytest
 from benchmarks.generate import Plan, generate
 from benchmarks.lake.__main__ import ingest_lines
 from benchmarks.lake.automation import DUE, many_due
-from benchmarks.lake.commits import EVENTS, hundred, one_writer
+from benchmarks.lake.commits import EVENTS, four_writers, hundred, one_writer
 from benchmarks.lake.copies import linked
 from benchmarks.lake.questions import TAIL_FILES, append_tail, due
 from benchmarks.lake.report import END, START, Line, file_system, interleaved, machine, table, write_json, write_page
@@ -132,6 +132,14 @@ def test_a_commit_has_a_hundred_events(tmp_path: Path) -> None:
     lines = one_writer(tmp_path, 3)
     assert [line.unit for line in lines] == ["ms", "ms", "ms"]
     assert all(line.value is not None and line.value > 0 for line in lines)
+
+
+def test_four_processes_write_beside_a_reader(tmp_path: Path) -> None:
+    """All are up before the clock starts, so that there is something to lose; nothing is lost."""
+    speed, errors, lost = four_writers(tmp_path, 1, seconds=0.5)
+    assert speed.value
+    assert errors.passed, errors.note
+    assert lost.passed
 
 
 def test_ingest_is_left_out_where_its_peer_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
