@@ -98,8 +98,9 @@ def _sqlite(path: Path) -> Iterator[bytes]:
 
 def _duckdb(path: Path) -> Iterator[bytes]:
     with duckdb.connect(str(path), read_only=True) as connection:
-        for (table,) in connection.execute("SELECT table_name FROM information_schema.tables").fetchall():
-            for row in connection.execute(f'SELECT * FROM "{table}"').fetchall():  # noqa: S608 -- a name that the file gave
+        # What a view shows lies in the lake's files, which are looked through themselves.
+        for schema, table in connection.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall():
+            for row in connection.execute(f'SELECT * FROM "{schema}"."{table}"').fetchall():  # noqa: S608 -- names that the file gave
                 yield _plain(row)
         yield repr(connection.execute("SELECT sql, comment FROM duckdb_views() WHERE NOT internal").fetchall()).encode()
 

@@ -211,7 +211,8 @@ def archived(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Oper
         ("SELEC 1", ["Parser Error"]),
         ("SELECT * FROM nothing", ["does not exist", "recordings"]),
         ("CREATE TABLE mine (a INT)", ["read-only"]),
-        ("DELETE FROM recordings", ["read-only"]),
+        ("DELETE FROM recordings", ["Can only delete from base table"]),
+        ("DELETE FROM catalog_info", ["read-only"]),
         ("DROP TABLE recordings", ["read-only"]),
     ],
 )
