@@ -74,6 +74,7 @@ _CLASS_REASONS = {
 _TAKEN = "PreconditionFailed"  # the only precondition that the archive ever sets is "If-None-Match: *"
 _XML_CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")
 _CONNECT = re.compile(r"error sending request|client error \(Connect\)|tcp connect error|dns error|Cannot connect", re.IGNORECASE)
+_DENIALS = frozenset({"401", "403"})
 _STATUS = re.compile(r"non-2xx status code: (?P<status>\d{3})[ \w]*")
 _NO_BUCKET_TEXT = re.compile(r"bucket does not exist|NoSuchBucket", re.IGNORECASE)
 
@@ -109,9 +110,13 @@ def reason(error: BaseException) -> str:
         text = error.strerror or text
     if _CONNECT.search(text):
         return _UNREACHABLE
-    if (answer := _STATUS.search(text)) is not None:
-        if answer["status"] in {"401", "403"}:
-            return _DENIED
+    answer = _STATUS.search(text)
+    return _DENIED if answer is not None and answer["status"] in _DENIALS else _in_short(error, text)
+
+
+def _in_short(error: BaseException, text: str) -> str:
+    answer = _STATUS.search(text)
+    if answer is not None:
         text = text[: answer.end()]  # what follows is the service's body: anybody's words
     first_line = redact(text).strip().partition("\n")[0][:_MAX_REASON]
     return first_line or type(error).__name__
