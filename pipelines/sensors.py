@@ -9,12 +9,11 @@ import dagster as dg
 
 from assets.catalog.compaction_asset import COMPACTION_KEY
 from assets.recordings.ledger import Ledger
-from assets.recordings.queue import QUEUE_COLUMNS, Queue, fair_choice, queue_of, ranges_of
+from assets.recordings.queue import Queue, fair_choice, queue_at, ranges_of
 from assets.shell import clear_failures
 from pipelines.in_flight import UNFINISHED, days_in_flight, end_dead_runs, request
 from pipelines.jobs import CATALOG_JOB, retry_job_name
 from resources.archive import is_on
-from resources.arrow import compute as pc
 from resources.clock import REAL_RUNTIME
 from resources.dagster_archive import ArchiveResource
 from resources.providers.protocol import ProviderSpec
@@ -53,9 +52,7 @@ def _retry_sensor(spec: ProviderSpec, running: dg.DefaultSensorStatus, settings:
             if not is_on(spec, opened.settings):
                 return dg.SkipReason(f"{spec.name} is off: {spec.key_setting} is not set")
             now = opened.runtime.now()
-            known = Ledger(opened.storage).open_table(spec.name, QUEUE_COLUMNS)
-            # For one day that is no partition (the start was moved), Dagster would refuse all that is asked for.
-            queue = queue_of(known.filter(pc.field("date") >= first), now)
+            queue = queue_at(Ledger(opened.storage), spec.name, now, first)
             limit = opened.settings.archive_sensor_max_runs
         end_dead_runs(context.instance)
         busy = {day for span in days_in_flight(context.instance, spec.name) for day in span.days}

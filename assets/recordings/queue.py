@@ -12,6 +12,7 @@ from typing import cast
 
 import pyarrow as pa
 
+from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import State
 from resources.arrow import compute as pc
 
@@ -59,7 +60,7 @@ QUEUE_COLUMNS = ("date", "state", "next_attempt_at")
 """What a queue is made of, of the columns of the open recordings."""
 
 
-def queue_of(opened: pa.Table, now: datetime) -> Queue:
+def queue_of(opened: pa.Table, now: datetime, blocked_until: datetime | None = None) -> Queue:
     """Sort the open recordings of one provider by what they wait for.
 
     Blocked ones wait together: a run that meets the same fault again asks for one of them, and only that one gets a new time.
@@ -67,10 +68,11 @@ def queue_of(opened: pa.Table, now: datetime) -> Queue:
     Args:
         opened: one row for each, :data:`QUEUE_COLUMNS` among its columns.
         now: UTC.
+        blocked_until: when the blocked ones are asked for again, where these are not all of them.
     """
     moments = opened["next_attempt_at"]
     is_blocked = pc.equal(opened["state"], State.BLOCKED.value)
-    latest = pc.max(moments.filter(is_blocked))
+    latest = pc.max(moments.filter(is_blocked)) if blocked_until is None else pa.scalar(blocked_until, moments.type)
     moments = pc.if_else(is_blocked, latest, moments)
     is_due = pc.fill_null(pc.less_equal(moments, pa.scalar(now, moments.type)), pa.scalar(value=False))
     counts = pc.value_counts(opened["date"].filter(is_due))
@@ -82,6 +84,29 @@ def queue_of(opened: pa.Table, now: datetime) -> Queue:
         running=moments.null_count,
         blocked=int(pc.sum(is_blocked).as_py() or 0),
     )
+
+
+def queue_at(ledger: Ledger, provider: str, now: datetime, first: date) -> Queue:
+    """Return the queue of one provider as the ledger has it.
+
+    Most looks find that nothing is due yet, which the fold has written down: then no recording is looked at.
+
+    Args:
+        ledger: of the archive.
+        provider: whose.
+        now: UTC.
+        first: the first day of the archive. For one that is no partition (the start was moved), Dagster would refuse all that is
+            asked for.
+    """
+    early = ledger.early(provider, now, QUEUE_COLUMNS)
+    if early is None:
+        opened = ledger.open_table(provider, QUEUE_COLUMNS)
+        return queue_of(opened.filter(pc.field("date") >= first), now)
+    waiting, until = early.waiting, early.waiting.blocked_until
+    part = queue_of(early.recordings.filter(pc.field("date") >= first), now, until)
+    others = [moment for moment in (part.next_at, early.later, until) if moment is not None and moment > now]
+    timed = waiting.timed + waiting.blocked - sum(part.due.values())
+    return Queue(part.due, timed, min(others, default=None), waiting.running, waiting.blocked)
 
 
 def unfinished_days(opened: pa.Table) -> set[date]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.executions.reads import last_reads, note_reads
 from assets.recordings.events import Event, to_table
+from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Life, Outcome, State
-from assets.recordings.queue import DayRange, fair_choice, open_days, queue_of, ranges_of, unfinished_days
+from assets.recordings.queue import DayRange, fair_choice, open_days, queue_at, queue_of, ranges_of, unfinished_days
 from resources.model import Leg, RecordingKey
 from resources.storage import open_storage
 
@@ -132,3 +135,36 @@ def test_blocked_recordings_wait_together() -> None:
     assert (queue.due, queue.waiting, queue.next_at, queue.blocked) == ({TODAY: 1}, 4, later, 4)
     assert queue_of(to_table([*blocked, asked]), later).due == {FIRST: 3, TODAY: 1}
     assert queue_of(to_table([]), NOW).due == {}
+
+
+STATES_OPEN = st.sampled_from([State.PENDING, State.NOT_READY, State.BLOCKED])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(STATES_OPEN, st.none() | st.integers(-90, 90), st.integers(0, 2)), max_size=25),
+    st.lists(st.tuples(STATES_OPEN, st.none() | st.integers(-90, 90), st.integers(0, 2)), max_size=3),
+)
+def test_the_queue_of_the_ledger_is_that_of_all_its_recordings(
+    folded: list[tuple[State, int | None, int]], appended: list[tuple[State, int | None, int]]
+) -> None:
+    """With what a fold has written down and without, with a tail and without: nothing too much is due, and nothing is missed."""
+
+    def event(number: int, state: State, minutes: int | None, day: int) -> Event:
+        minutes = 0 if minutes is None and state is State.BLOCKED else minutes  # who is blocked has a time
+        moment = NOW + timedelta(minutes=minutes) if minutes is not None else None
+        key = RecordingKey("feather", f"r{number}", Leg.MAIN)
+        life = Life(state=state, next_attempt_at=moment, eligible_since=moment)
+        return Event(key, TODAY - timedelta(days=day), f"e{number}", 1, NOW, "r", Outcome.NOT_READY, life)
+
+    events = [event(number, *each) for number, each in enumerate([*folded, *appended])]
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("assets.recordings.ledger.files.ROW_GROUP_ROWS", 4)
+        ledger = Ledger(open_storage(folder))
+        if folded:
+            ledger.append(events[: len(folded)], NOW)
+            ledger.fold("feather")
+        if appended:
+            ledger.append(events[len(folded) :], NOW)
+        found = queue_at(ledger, "feather", NOW, date.min)
+    assert found == queue_of(to_table(events), NOW)

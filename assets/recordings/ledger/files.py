@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,9 +24,8 @@ from resources.storage import ArchiveStorage
 ROW_GROUP_ROWS = 8192
 """Small enough that the rows of one recording are found by reading little, large enough to compress."""
 _REASON_CHARACTERS = 300
-_READERS, _DECODERS, _FEW = 16, 2, 16
-_Item = TypeVar("_Item")
-_Made = TypeVar("_Made")
+_READERS = 16
+_SMALL_BYTES = 128 * 1024
 _WORDS = {
     "leg": pa.array([leg.value for leg in Leg]),
     "outcome": pa.array([outcome.value for outcome in Outcome]),
@@ -47,34 +47,71 @@ def read_tables(storage: ArchiveStorage, paths: Sequence[str], columns: Sequence
         NotStoredError: one is not there.
         StorageError: one is damaged; the message says which, and what to do.
     """
-    schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
-    stored = _stored(storage, paths)
+    # In the order in which they lie in the files: another one would have each file's columns moved.
+    schema = SCHEMA if columns is None else pa.schema([field for field in SCHEMA if field.name in columns])
+    known = {path: table for path in paths if (table := _RECENT.get(storage, path, schema)) is not None}
+    stored = _stored(storage, [path for path in paths if path not in known])
     try:
-        tables = list(_mapped(lambda each: _decoded(each[1], schema), stored, _DECODERS))
+        fresh = {path: _decoded(data, schema) for path, data in stored}
         # All at once: a hundred small tables take a hundred times as long to check as one.
-        table = pa.concat_tables([schema.empty_table(), *tables])
-        _check(table)
-        _check_days(table, paths)
+        table = pa.concat_tables([schema.empty_table(), *(known[path] if path in known else fresh[path] for path in paths)])
+        if columns is None or any(map(places.is_events, paths)):  # what a fold made was checked before
+            _check(table)
+            _check_days(table, paths)
     except _DAMAGE:
         for path, data in stored:
             _check_one(storage, path, data, schema)
         raise
-    return table
+    for path, data in stored:
+        _RECENT.keep(storage, path, fresh[path], len(data))
+    return table if columns is None else table.select(list(columns))
+
+
+class _Recent:
+    """The small event files that were read last. They never change, and a sensor looks at the same ones each minute."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._tables: OrderedDict[tuple[str, str, pa.Schema], pa.Table] = OrderedDict()
+        self._turn = threading.Lock()
+
+    def get(self, storage: ArchiveStorage, path: str, schema: pa.Schema) -> pa.Table | None:
+        """Return a file's rows, if they are known."""
+        with self._turn:
+            key = (storage.url, path, schema)
+            if key in self._tables:
+                self._tables.move_to_end(key)
+            return self._tables.get(key)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        with self._turn:
+            self._tables.clear()
+
+    def keep(self, storage: ArchiveStorage, path: str, table: pa.Table, size: int) -> None:
+        """Keep the rows of an event file of so many bytes, unless it is a large one."""
+        if size > _SMALL_BYTES or not places.is_appended(path):
+            return
+        with self._turn:
+            self._tables[storage.url, path, table.schema] = table
+            while len(self._tables) > self._most:
+                self._tables.popitem(last=False)
+
+
+_RECENT = _Recent(1024)
+
+
+def forget_recent() -> None:
+    """Read every file anew from here on, as a process that has just begun does."""
+    _RECENT.clear()
 
 
 def _stored(storage: ArchiveStorage, paths: Sequence[str]) -> list[tuple[str, bytes]]:
     """Return the files with their bytes; where reading is waiting for a network, many at a time."""
-    readers = 1 if storage.local_path() is not None else _READERS
-    return list(_mapped(lambda path: (path, storage.read(path)), paths, readers))
-
-
-def _mapped(work: Callable[[_Item], _Made], items: Sequence[_Item], workers: int) -> Iterator[_Made]:
-    """Yield the ``work`` of each item in their order; by threads where there are enough of them to win something."""
-    if workers == 1 or len(items) < _FEW:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(work, items)
+    if storage.local_path() is not None or len(paths) == 1:
+        return [(path, storage.read(path)) for path in paths]
+    with ThreadPoolExecutor(_READERS) as readers:
+        return list(zip(paths, readers.map(storage.read, paths), strict=True))
 
 
 def _check_one(storage: ArchiveStorage, path: str, data: bytes, schema: pa.Schema) -> None:
@@ -162,7 +199,9 @@ def _check_days(table: pa.Table, paths: Sequence[str]) -> None:
     if "date" not in table.column_names:
         return
     days = {places.day_of(path) for path in paths if places.is_events(path)}
+    if not days:
+        return
     others = set(table["date"].unique().to_pylist()) - days
-    if days and others:
+    if others:
         msg = f"it holds events of other days: {min(map(str, others))}"
         raise pa.ArrowInvalid(msg)

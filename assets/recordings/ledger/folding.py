@@ -25,6 +25,7 @@ from assets.recordings.ledger.history import History
 from assets.recordings.ledger.reading import Reader, by_day
 from assets.recordings.ledger.snapshot import Leaving, Partition, Snapshot
 from assets.recordings.ledger.standing import Standing
+from assets.recordings.ledger.waiting import Waiting
 from assets.recordings.lifecycle import OPEN_STATES
 from resources.arrow import compute as pc
 from resources.errors import NotStoredError, StorageError
@@ -63,6 +64,14 @@ class PackReport:
     left: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The open recordings as they are published: their file, and what they wait for."""
+
+    path: str
+    waiting: Waiting | None
+
+
 @dataclass(slots=True)
 class _Next:
     """A snapshot in the making: what changes in comparison with ``taken``. ``number`` is one that it has to be beyond."""
@@ -96,8 +105,9 @@ class _Next:
             day, path, counted.recordings, counted.states, counted.bytes, counted.flaws, *kept, tuple(sorted(folded))
         )
 
-    def publish(self, open_recordings: str, index: Sequence[ids.Segment], bases: Iterable[str]) -> bool:
+    def publish(self, opened: _Opened, index: Sequence[ids.Segment], bases: Iterable[str]) -> bool:
         """Store the list of days, and make the snapshot the current one; say whether it is."""
+        open_recordings = opened.path
         storage, taken = self.reader.storage, self.taken
         days = f"{places.new_stem(self.provider, self.generation)}.days.json"
         storage.create(days, snapshot.encode_partitions(self.parts.values()))
@@ -114,6 +124,7 @@ class _Next:
             tuple(sorted(bases)),
             tuple(sorted(self.folded)),
             (*taken.leaving, *left),
+            opened.waiting,
         )
         return snapshot.publish(storage, self.provider, made)
 
@@ -254,7 +265,7 @@ def pack(reader: Reader, provider: str) -> PackReport:
         upcoming = _Next.after(reader, provider, taken)
         compacted = {day: _pack_day(upcoming, day) for day in days}
         new = {day: each for day, each in compacted.items() if each.path is not None}
-        if new and not upcoming.publish(taken.open, taken.ids, taken.bases):
+        if new and not upcoming.publish(_Opened(taken.open, taken.waiting), taken.ids, taken.bases):
             tries += 1  # a fold was faster
             continue
         tries = 0
@@ -428,13 +439,18 @@ def _report(reader: Reader, provider: str, files: int, days: Iterable[date]) -> 
     return FoldReport(provider, files, tuple(sorted(days)), sum(part.recordings for part in parts), opened)
 
 
-def _put_open(reader: Reader, provider: str, generation: int, tables: Sequence[pa.Table]) -> str:
+def _put_open(reader: Reader, provider: str, generation: int, tables: Sequence[pa.Table]) -> _Opened:
     path = f"{places.new_stem(provider, generation)}.open.parquet"
     table = pa.concat_tables([winning.empty(), *tables])
     reader.storage.create(
-        path, to_bytes(table.sort_by([("date", "ascending"), ("execution_id", "ascending"), ("leg", "ascending")]))
+        path,
+        to_bytes(
+            table.sort_by(
+                [("next_attempt_at", "ascending"), ("date", "ascending"), ("execution_id", "ascending"), ("leg", "ascending")]
+            )
+        ),
     )
-    return path
+    return _Opened(path, Waiting.of(table))
 
 
 def _new_pairs(state: pa.Table, former: pa.Table) -> pa.Table:

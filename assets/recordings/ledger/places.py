@@ -71,6 +71,11 @@ def is_events(path: str) -> bool:
     return _matched(path) is not None
 
 
+def is_appended(path: str) -> bool:
+    """Return whether a path is that of an event file as a run appended it."""
+    return _APPENDED.fullmatch(path) is not None
+
+
 def is_history(path: str) -> bool:
     """Return whether a path is that of a file of compacted events."""
     found = _FILED.fullmatch(path)

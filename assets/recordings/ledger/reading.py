@@ -10,10 +10,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import ParamSpec, TypeVar, cast
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from assets.recordings import names
 from assets.recordings.events import SCHEMA
@@ -133,15 +134,34 @@ class Reader:
         if not tail:
             return self.published_open(provider, taken, columns)
         needed = None if columns is None else list(dict.fromkeys([*columns, *winning.ORDER_COLUMNS]))
-        published, appended = self.published_open(provider, taken, needed), self.table(tail, needed)
+        appended = self.table(tail, needed)
         latest = winning.winners_of([appended])
-        is_touched = pc.is_in(published["execution_id"], value_set=latest["execution_id"].combine_chunks())
-        touched = published.filter(is_touched)
+        wanted = latest["execution_id"].combine_chunks()
+        # Most of a tail is about recordings that are new: then the rest of the columns is not read.
+        known = self.published_open(provider, taken, ["execution_id"])
+        is_touched = pc.is_in(known["execution_id"], value_set=wanted)
+        published = self.published_open(provider, taken, needed if pc.any(is_touched).as_py() else columns)
+        touched = published.filter(is_touched) if needed is None or published.column_names == needed else latest.slice(0, 0)
         continued = _continued(appended, latest, touched)
         states = [self._rows_of(provider, part, continued, needed) for part in self._parts_of(taken, continued)]
         opened = winning.open_part(winning.winners_of([touched, latest, *states]))
-        found = pa.concat_tables([published.filter(pc.invert(is_touched)), opened])
-        return found if columns is None else found.select(columns)
+        rest = published.filter(pc.invert(is_touched))
+        if columns is None:
+            return pa.concat_tables([rest, opened])
+        return pa.concat_tables([rest.select(columns), opened.select(columns)])
+
+    def early(self, taken: Snapshot, until: datetime, columns: list[str]) -> tuple[pa.Table, datetime | None]:
+        """Return the published open recordings with a time up to ``until``, some later ones, and the first time of the rest.
+
+        They are sorted by it: what comes after is not read.
+        """
+        with self.storage.open(taken.open) as source, pq.ParquetFile(source) as file:
+            place, footer = file.schema_arrow.get_field_index("next_attempt_at"), file.metadata
+            found = [footer.row_group(number).column(place).statistics for number in range(footer.num_row_groups)]
+            first = [each.min if each is not None and each.has_min_max else None for each in found]
+            groups = [number for number, moment in enumerate(first) if moment is not None and moment <= until]
+            later = [moment for moment in first if moment is not None and moment > until]
+            return file.read_row_groups(groups, columns=columns, use_threads=False), min(later, default=None)
 
     def published_open(self, provider: str, taken: Snapshot | None, columns: list[str] | None = None) -> pa.Table:
         """Return the open recordings as a fold has published them; made again from the states where the file was deleted."""
@@ -222,6 +242,7 @@ def _continued(appended: pa.Table, latest: pa.Table, touched: pa.Table) -> pa.Ta
         touched: the published open recordings that it may be about.
     """
     opened = winning.open_part(latest)
+    opened = opened.filter(pc.greater(opened["seq"], 1))
     if opened.num_rows and touched.num_rows:
         opened = opened.join(touched.select(_KEY), _KEY, join_type="left anti")
     if opened.num_rows == 0:

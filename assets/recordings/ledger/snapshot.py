@@ -16,6 +16,7 @@ import msgspec
 from assets.recordings.ledger import places
 from assets.recordings.ledger.files import damaged
 from assets.recordings.ledger.ids import Segment
+from assets.recordings.ledger.waiting import Waiting
 from resources.errors import AlreadyStoredError, NotStoredError, StorageError
 from resources.failpoints import Failpoint, reached
 from resources.storage import ArchiveStorage
@@ -70,11 +71,12 @@ class Snapshot(msgspec.Struct, frozen=True):
     Attributes:
         generation: its number.
         days: path of the list of its partitions.
-        open: path of the open recordings, sorted by day.
+        open: path of the open recordings, sorted by the time at which they are asked for next.
         ids: the index of ids.
         bases: base URLs of the API that have proved right.
         folded: every event file that the states know of and that may still lie in the tail's folder.
         leaving: files that were replaced.
+        waiting: what the open recordings wait for.
     """
 
     generation: int = 0
@@ -84,6 +86,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     bases: tuple[str, ...] = ()
     folded: tuple[str, ...] = ()
     leaving: tuple[Leaving, ...] = ()
+    waiting: Waiting | None = None
 
 
 def latest(storage: ArchiveStorage, provider: str) -> Snapshot | None:

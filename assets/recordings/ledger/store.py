@@ -24,9 +24,25 @@ from assets.recordings.ledger.history import History, read_history
 from assets.recordings.ledger.reading import Reader, again_when_folded
 from assets.recordings.ledger.snapshot import Partition, Snapshot
 from assets.recordings.ledger.standing import Standing
+from assets.recordings.ledger.waiting import Waiting
 from resources.failpoints import Failpoint, reached
 from resources.model import RecordingKey
 from resources.storage import ArchiveStorage
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """The first of the open recordings, by their times.
+
+    Attributes:
+        waiting: what all of them wait for.
+        recordings: those with a time up to the one that was asked for, and perhaps some later ones.
+        later: the first time of the others, UTC.
+    """
+
+    waiting: Waiting
+    recordings: pa.Table
+    later: datetime | None
 
 
 @dataclass(slots=True)
@@ -78,6 +94,22 @@ class Ledger:
             columns: of :data:`~assets.recordings.events.SCHEMA`; None for all.
         """
         return self._reader.open(provider, list(columns) if columns is not None else None)
+
+    @again_when_folded
+    def early(self, provider: str, until: datetime, columns: Sequence[str]) -> Early | None:
+        """Return what the open recordings wait for, and those with a time up to ``until``; None where the tail has news of them.
+
+        Args:
+            provider: whose.
+            until: UTC.
+            columns: of the recordings, the time among them.
+        """
+        taken = self._reader.latest(provider)
+        if taken is None or taken.waiting is None or self._reader.tail(provider, taken):
+            return None
+        if taken.waiting.next_at is None or taken.waiting.next_at > until:
+            return Early(taken.waiting, self._reader.table([], list(columns)), taken.waiting.next_at)
+        return Early(taken.waiting, *self._reader.early(taken, until, list(columns)))
 
     def read_open(self, provider: str) -> dict[RecordingKey, Event]:
         """Return the same as events."""
