@@ -111,11 +111,17 @@ def nothing_new(root: Path, scratch: Path, rounds: int) -> list[Line]:
             Ledger(storage).fold(PROVIDER)
             note_reads(storage, PROVIDER, DayRange(_FIRST, _ANCHOR.date()).days, _ANCHOR)
         runs = interleaved(rounds, {name: lambda desk=desk: desk.run(span) for name, desk in desks.items()})
-        ticks = interleaved(rounds * 2, {name: lambda desk=desk: desk.tick(PROVIDER) for name, desk in desks.items()})
+        # At a moment when none of the open recordings is due yet; days later all of them are.
+        early = {name: stack.enter_context(_desk(folder, environment, NOW)) for name, folder in folders.items()}
+        ticks = interleaved(rounds * 4, {name: lambda desk=desk: desk.tick(PROVIDER) for name, desk in early.items()})
+        busy = interleaved(rounds * 2, {"history": lambda: desks["history"].tick(PROVIDER)})
+        asked = [len(desk.tick(PROVIDER)) for desk in (early["history"], desks["history"])]
         schedules = interleaved(rounds * 2, {name: desk.schedule for name, desk in desks.items()})
     return [
         *_compared("idle scheduled run", runs),
         *_compared("sensor tick", ticks),
+        Line(_IDLE, "runs that those ticks asked for", asked[0], "", 0.0),
+        Line(_IDLE, "sensor tick, full history, when all open recordings are due", milliseconds(busy["history"]), "ms"),
         *_compared("schedule tick", schedules),
     ]
 

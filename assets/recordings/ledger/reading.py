@@ -138,10 +138,13 @@ class Reader:
         latest = winning.winners_of([appended])
         wanted = latest["execution_id"].combine_chunks()
         # Most of a tail is about recordings that are new: then the rest of the columns is not read.
-        known = self.published_open(provider, taken, ["execution_id"])
-        is_touched = pc.is_in(known["execution_id"], value_set=wanted)
-        published = self.published_open(provider, taken, needed if pc.any(is_touched).as_py() else columns)
-        touched = published.filter(is_touched) if needed is None or published.column_names == needed else latest.slice(0, 0)
+        few = None if columns is None else list(dict.fromkeys([*columns, "execution_id"]))
+        published = self.published_open(provider, taken, few)
+        is_touched = pc.is_in(published["execution_id"], value_set=wanted)
+        touched = latest.slice(0, 0)
+        if pc.any(is_touched).as_py():
+            published = published if needed is None else self.published_open(provider, taken, needed)
+            touched = published.filter(is_touched)
         continued = _continued(appended, latest, touched)
         states = [self._rows_of(provider, part, continued, needed) for part in self._parts_of(taken, continued)]
         opened = winning.open_part(winning.winners_of([touched, latest, *states]))
