@@ -100,6 +100,8 @@ def _repeatable(seed: int) -> Generator[None]:
             # Reading one file again gives the same table: most of a simulation's time went there.
             mock.patch("assets.recordings.ledger.files._decoded", _remembered(files._decoded)),
             mock.patch("assets.recordings.ledger.store.from_table", _remembered_events(from_table)),
+            # All processes of a world are threads of this one: what one of them has read, another one has not.
+            mock.patch("assets.recordings.ledger.files._RECENT", files._Recent(0)),
             mock.patch("assets.recordings.audit.trail.read_event_file", _event_file),
             mock.patch("assets.recordings.manifest.read_event_file", _event_file),
             mock.patch("assets.recordings.ledger.folding.read_event_file", _event_file),
