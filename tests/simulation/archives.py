@@ -13,11 +13,10 @@ from assets.executions.ingest import ExpectedRecording, ingest
 from assets.executions.reads import last_reads, note_reads
 from assets.recordings import names
 from assets.recordings.archiving import RunMemory, Selection, archive_day
-from assets.recordings.compaction import compact
+from assets.recordings.compaction import compact, fold
 from assets.recordings.discovery import discover
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Policy
-from assets.recordings.manifest import publish_manifest
 from assets.recordings.queue import QUEUE_COLUMNS, open_days, queue_of, unfinished_days
 from resources.archive import Archive
 from resources.providers import asteroid, feather, kataven
@@ -156,6 +155,4 @@ def publish(archive: Archive, provider: str, run_id: str) -> None:
     """Do what the catalog's run does, without the file for analysts: sweep, fold, write manifests."""
     del run_id
     archive.storage.sweep()
-    ledger = Ledger(archive.storage)
-    for day in ledger.fold(provider).days:
-        publish_manifest(ledger, provider, day)
+    fold(Ledger(archive.storage), provider)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from uuid import uuid4
 
-from assets.catalog.publication import publish
+from assets.catalog.publication import publish, shown_generations
 from assets.executions.ingest import ExpectedRecording, ingest
 from assets.executions.reads import note_reads
 from assets.recordings.archiving import RunMemory, archive_day
@@ -40,8 +40,9 @@ def run(days: Sequence[date]) -> None:
     memory = RunMemory()
     for day in days:
         archive_day(archive, PROVIDER, day, run_id, memory=memory)
-    publish(archive.storage, [spec], now)
-    compact(ledger, PROVIDER, grace=timedelta(0), shown=None)
+    for _ in range(2):  # what the first compaction replaces, the second one removes: the catalog no longer names it
+        publish(archive.storage, [spec], now)
+        compact(ledger, PROVIDER, grace=timedelta(0), shown=shown_generations(archive.storage).get(PROVIDER))
     archive.close()
 
 

@@ -40,8 +40,16 @@ _EARLIEST, _LATEST = (
 )
 
 
-def read_tables(storage: ArchiveStorage, paths: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+def read_tables(
+    storage: ArchiveStorage, paths: Sequence[str], columns: Sequence[str] | None = None, *, again: bool = False
+) -> pa.Table:
     """Return the rows of files of :data:`~assets.recordings.events.SCHEMA`, or the ``columns`` of them, in their order.
+
+    Args:
+        storage: the archive root.
+        paths: of the files.
+        columns: which; all by default.
+        again: who asks does so again and again, and builds nothing on it: event files that were read before are not read anew.
 
     Raises:
         NotStoredError: one is not there.
@@ -49,7 +57,8 @@ def read_tables(storage: ArchiveStorage, paths: Sequence[str], columns: Sequence
     """
     # In the order in which they lie in the files: another one would have each file's columns moved.
     schema = SCHEMA if columns is None else pa.schema([field for field in SCHEMA if field.name in columns])
-    known = {path: table for path in paths if (table := _RECENT.get(storage, path, schema)) is not None}
+    recent = {path: _RECENT.get(storage, path, schema) for path in paths} if again else {}
+    known = {path: table for path, table in recent.items() if table is not None}
     stored = _stored(storage, [path for path in paths if path not in known])
     try:
         fresh = {path: _decoded(data, schema) for path, data in stored}
@@ -62,7 +71,7 @@ def read_tables(storage: ArchiveStorage, paths: Sequence[str], columns: Sequence
         for path, data in stored:
             _check_one(storage, path, data, schema)
         raise
-    for path, data in stored:
+    for path, data in stored if again else ():
         _RECENT.keep(storage, path, fresh[path], len(data))
     return table if columns is None else table.select(list(columns))
 

@@ -134,7 +134,7 @@ class Reader:
         if not tail:
             return self.published_open(provider, taken, columns)
         needed = None if columns is None else list(dict.fromkeys([*columns, *winning.ORDER_COLUMNS]))
-        appended = self.table(tail, needed)
+        appended = read_tables(self.storage, tail, needed, again=True)
         latest = winning.winners_of([appended])
         wanted = latest["execution_id"].combine_chunks()
         # Most of a tail is about recordings that are new: then the rest of the columns is not read.
