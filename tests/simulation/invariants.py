@@ -199,9 +199,17 @@ def _sha256(data: bytes) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _ids_of(data: bytes) -> frozenset[str]:
-    return frozenset(pq.ParquetFile(pa.BufferReader(data)).read(["event_id"])["event_id"].to_pylist())
+    try:
+        return frozenset(pq.ParquetFile(pa.BufferReader(data)).read(["event_id"])["event_id"].to_pylist())
+    except (pa.ArrowException, OSError) as error:
+        msg = f"a visible file of events is damaged: {error}"
+        raise ViolationError(msg) from None
 
 
 @functools.lru_cache(maxsize=4096)
 def _events_of(data: bytes) -> tuple[Event, ...]:
-    return tuple(from_table(from_bytes(data)))
+    try:
+        return tuple(from_table(from_bytes(data)))
+    except (pa.ArrowException, OSError) as error:
+        msg = f"a visible file of events is damaged: {error}"
+        raise ViolationError(msg) from None
