@@ -104,7 +104,7 @@ def _repeatable(seed: int) -> Generator[None]:
             mock.patch("assets.recordings.ledger.files._RECENT", files._Recent(0)),
             mock.patch("assets.recordings.audit.trail.read_event_file", _event_file),
             mock.patch("assets.recordings.manifest.read_event_file", _event_file),
-            mock.patch("assets.recordings.ledger.folding.read_event_file", _event_file),
+            mock.patch("assets.recordings.ledger.packing.read_event_file", _event_file),
         ):
             yield
     finally:

@@ -64,6 +64,11 @@ class Partition(msgspec.Struct, frozen=True):
     events: int = 0
     folded: tuple[str, ...] = ()
 
+    @property
+    def events_from(self) -> set[str]:
+        """The files of events that the state was made of, compacted or not."""
+        return {*self.folded, *((self.history,) if self.history is not None else ())}
+
 
 class Snapshot(msgspec.Struct, frozen=True):
     """The files of a provider's ledger. Paths are relative to the archive root.

@@ -15,12 +15,13 @@ from datetime import date, datetime, timedelta
 import pyarrow as pa
 
 from assets.recordings.events import Event, from_table, table_of, to_rows
-from assets.recordings.ledger import folding, places, winning
+from assets.recordings.ledger import folding, leaving, packing, places, winning
 from assets.recordings.ledger.chain import Chain
 from assets.recordings.ledger.digests import row_digest
 from assets.recordings.ledger.files import damaged
-from assets.recordings.ledger.folding import FoldReport, PackReport
+from assets.recordings.ledger.folding import FoldReport
 from assets.recordings.ledger.history import History, read_history
+from assets.recordings.ledger.packing import PackReport
 from assets.recordings.ledger.reading import Reader, again_when_folded
 from assets.recordings.ledger.snapshot import Partition, Snapshot
 from assets.recordings.ledger.standing import Standing
@@ -232,13 +233,13 @@ class Ledger:
     @again_when_folded
     def pack(self, provider: str) -> PackReport:
         """Compact the event files that were folded into one sorted file a day."""
-        return folding.pack(self._reader, provider)
+        return packing.pack(self._reader, provider)
 
     def retire(
         self, provider: str, *, grace: timedelta, shown: int | None, before_delete: Callable[[Collection[str]], None]
     ) -> int:
-        """Remove files that were replaced long ago; see :func:`assets.recordings.ledger.folding.retire`."""
-        return folding.retire(self._reader, provider, grace=grace, shown=shown, before_delete=before_delete)
+        """Remove files that were replaced long ago; see :func:`assets.recordings.ledger.leaving.retire`."""
+        return leaving.retire(self._reader, provider, grace=grace, shown=shown, before_delete=before_delete)
 
     # -- parts
 
