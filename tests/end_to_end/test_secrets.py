@@ -206,13 +206,19 @@ def _materialize(operator: Operator, sandbox: Sandbox) -> str:
 
 
 def _killed(operator: Operator, sandbox: Sandbox, days: tuple[str, ...]) -> str:
-    """Kill a run in the middle of its transfers; what it had written so far stays to be searched."""
-    sandbox.set_fault(Fault.MEDIA_SLOW, 200_000)
-    process = operator.start("run", "asteroid", *days, "--retry-failed")
-    wait_until(lambda: any((operator.folder / "archive" / ".tmp").glob("*-*")), "a transfer has begun")
+    """Kill a run in the middle of its transfers; what it had written so far stays to be searched.
+
+    It archives to a root of its own: which of the recordings the life before it has left to transfer is chance.
+    """
+    root = operator.folder / "killed"
+    sandbox.set_fault(Fault.MEDIA_SLOW, 2_000)
+    process = operator.start("run", "asteroid", *days, ARCHIVE_ROOT=str(root))
+    wait_until(lambda: any((root / ".tmp").glob("*-*")) or process.poll() is not None, "a transfer has begun")
     process.send_signal(signal.SIGKILL)
     sandbox.clear_faults()
-    return operator.ended(process).text
+    ended = operator.ended(process)
+    assert ended.code == -signal.SIGKILL, ended.text
+    return ended.text
 
 
 @pytest.fixture(scope="module")

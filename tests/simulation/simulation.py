@@ -261,7 +261,7 @@ class _Simulation:
         for process in processes:
             if self.rng.random() < 0.3:
                 process.doom = 1 + int(300 * self.rng.random() ** 2)
-        if self.rng.random() < 0.1:
+        if self.rng.random() < 0.15:
             for process in processes:
                 process.on_death = lambda _: self._cut_power(processes)
 
