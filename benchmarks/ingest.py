@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -43,7 +44,9 @@ from resources.storage import open_storage
 PROJECT = Path(__file__).resolve().parents[1]
 DAY = date(2026, 11, 20)
 MIDNIGHT = datetime(2026, 11, 20, tzinfo=UTC)
-ROWS = 20_000
+ROWS = 100_000
+DAY_ROWS = 20_000
+"""Executions a day. Ours reads day by day, as its partitions come; dlt gets all days in one run."""
 DRIFT_EVERY = 50
 """Every so many rows have a number with a fraction where the spec has an integer, a new word, and an unknown field."""
 SIDES = ("ours", "dlt")
@@ -86,18 +89,21 @@ def measure(rounds: int = 5, rows: int = ROWS) -> dict[str, Any]:
     }
 
 
-def pages(rows: int) -> list[bytes]:
-    """Return the pages of Asteroid's list for a day of ``rows`` executions, about 1.3 kB each, with drift in them."""
-    items = [_item(number) for number in range(rows)]
-    return [
-        json.dumps({"items": items[start : start + PAGE_SIZE], "total": rows}, separators=(",", ":")).encode()
-        for start in range(0, rows, PAGE_SIZE)
-    ]
+def pages(rows: int) -> dict[date, list[bytes]]:
+    """Return the pages of Asteroid's list for ``rows`` executions, by day; about 1.3 kB an execution, with drift in them."""
+    found: dict[date, list[bytes]] = {}
+    for first in range(0, rows, DAY_ROWS):
+        items = [_item(number) for number in range(first, min(first + DAY_ROWS, rows))]
+        found[DAY + timedelta(days=first // DAY_ROWS)] = [
+            json.dumps({"items": items[start : start + PAGE_SIZE], "total": len(items)}, separators=(",", ":")).encode()
+            for start in range(0, len(items), PAGE_SIZE)
+        ]
+    return found
 
 
 def _item(number: int) -> dict[str, object]:
     ident, agent = str(UUID(int=2**120 + number)), str(UUID(int=2**119 + number % 40))
-    created_at = MIDNIGHT + timedelta(seconds=number % 80_000, milliseconds=123)
+    created_at = MIDNIGHT + timedelta(days=number // DAY_ROWS, seconds=4 * (number % DAY_ROWS), milliseconds=123)
     signature = sha256(ident.encode()).hexdigest()
     drifts = number % DRIFT_EVERY == DRIFT_EVERY - 1
     return {
@@ -175,20 +181,20 @@ class _Pages(Provider):
         """Nothing to close."""
 
 
-def _ours(bodies: list[bytes], folder: Path) -> None:
-    report = ingest(
-        _Pages(bodies), SPEC, open_storage(str(folder)), [DAY], now=MIDNIGHT, before_write=lambda _day, _expected: None
-    )
-    if report.error is not None:
-        raise report.error
+def _ours(days: Mapping[date, list[bytes]], folder: Path) -> None:
+    storage = open_storage(str(folder))
+    for day, bodies in days.items():
+        report = ingest(_Pages(bodies), SPEC, storage, [day], now=MIDNIGHT, before_write=lambda _day, _expected: None)
+        if report.error is not None:
+            raise report.error
 
 
-def _dlt(bodies: list[bytes], folder: Path) -> None:
+def _dlt(days: Mapping[date, list[bytes]], folder: Path) -> None:
     import dlt  # noqa: PLC0415 -- installed for this benchmark only
     from dlt.common.json import json as dlt_json  # noqa: PLC0415
 
     def executions() -> Iterator[list[dict[str, Any]]]:
-        for body in bodies:
+        for body in chain.from_iterable(days.values()):
             yield dlt_json.loadb(body)["items"]
 
     pipeline = dlt.pipeline(
@@ -209,7 +215,9 @@ def compare(ours: Path, theirs: Path, rows: int) -> int:
     Raises:
         click.ClickException: a row is missing, or a cell differs.
     """
-    mine = {row["execution_id"]: row for row in lake.read_partition(open_storage(str(ours)), SPEC, DAY).to_pylist()}
+    storage = open_storage(str(ours))
+    tables = [lake.read_partition(storage, SPEC, day) for day in lake.partitions(storage, SPEC.name)]
+    mine = {row["execution_id"]: row for table in tables for row in table.to_pylist()}
     files = sorted((theirs / "lake" / "asteroid" / "executions").rglob("*.parquet"))
     others = [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]
     if len(mine) != rows or {row["id"] for row in others} != mine.keys() or len(others) != rows:
@@ -290,9 +298,9 @@ def main(rounds: int, rows: int, side: str | None, folder: Path | None) -> None:
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     work = {"ours": _ours, "dlt": _dlt}[side]
     work(pages(_WARM_UP_ROWS), folder / "warm-up")
-    bodies = pages(rows)
+    days = pages(rows)
     begun, started = _cpu_seconds(), time.process_time()
-    work(bodies, folder)
+    work(days, folder)
     click.echo(str(max(_cpu_seconds() - begun, time.process_time() - started)))
 
 

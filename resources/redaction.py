@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from types import TracebackType
@@ -33,6 +34,8 @@ _ADDRESS = rf"""[A-Za-z][A-Za-z0-9+.-]{{1,15}}:{_SLASHES}{{2}}(?:[^\s"'<>?#\\]|\
 _QUERY = rf"""(?:[?#]|\\++u003[fF])(?:[^\s"'<>\\]|\\++(?:/|u{_HEX}))*+"""
 _URL = re.compile(rf"({_ADDRESS})({_QUERY})?")
 _ONE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s?#]*+")
+# The same as a whole JSON string of a link field: nothing to decode in it, no user, and a query, which goes with it.
+_PLAIN_LINK = re.compile(rb"""("[A-Za-z][A-Za-z0-9+.-]{1,15}://[!$->A-\[\]-~]*+)[?#][ !#-\[\]-~]*+\"""")
 _BLANK = re.compile(r"\s")
 _USERINFO = re.compile(r"""(?<=://)[^\s/@"'<>?#\\]++@|(?<=\\/\\/)[^\s/@"'<>?#\\]++@""")
 
@@ -41,11 +44,12 @@ _BEGINS = r"(?:[?&;#]|(?<!\\)\\++u(?:0026|003f)|%(?:25)*+(?:26|3f|23))(?:amp;)?"
 _EQUALS = r"(?:=|\\++u003d|%(?:25)*+3d)"
 _SIGNED = r"x-(?:amz|goog)-[a-z-]{1,40}|awsaccesskeyid|googleaccessid|key-pair-id"
 _NAMED = r"signature|policy|sig|[a-z_-]{0,40}token|api[_-]?key|jwt|access[_-]?key|secret"
-# Of their names, the end with the equals sign, or what no name of that kind is without.
+# What a text that bears one of their names has before an equals sign, or what it is not without.
 _ENDINGS = (
-    "sig=", "signature=", "token=", "policy=", "key=", "jwt=", "secret=", "sv=", "se=", "auth=", "expires=",
-    "x-amz-", "x-goog-", "accesskeyid", "accessid", "key-pair-id",
+    "sig", "signature", "token", "policy", "key", "jwt", "secret", "sv", "se", "auth", "expires",
+    "accesskeyid", "accessid", "key-pair-id",
 )  # fmt: skip
+_BEGINNING = "x-"
 _CREDENTIAL = re.compile(rf"(?i){_BEGINS}(?:{_SIGNED}|{_NAMED}|sv|se|auth|expires){_EQUALS}")
 # The last net, for what does not look like a URL as a whole: a query that was cut off, an address without a scheme. Names that
 # nothing else bears are enough; the others must stand where a parameter begins.
@@ -66,7 +70,7 @@ _DECODER = msgspec.json.Decoder(str)
 _LINK_FIELD = re.compile(rb"""(?i)[a-z_]*(?:recording|live_?view|presigned|(?<![a-z])signed)[a-z_]*""")
 _LINK_FIELD_REACH = 100
 _SPACE = b" \t\n\r\x0b\x0c"
-_BACKSLASH, _COLON, _QUOTE = b'\\:"'
+_BACKSLASH, _COLON, _QUOTE, _AT, _PERCENT, _EQUALS_SIGN = b'\\:"@%='
 
 _known_lock = threading.Lock()
 _known: set[str] = set()
@@ -129,12 +133,26 @@ def redact_json(raw: bytes) -> bytes:
     A query without a credential in it (the start page of a browser run, say) is a fact and stays. Only strings that change are
     written anew, so that numbers, key order and spacing stay as the provider sent them, and valid JSON stays valid.
     """
+    raw = _without_queries(raw) if b"\\" in raw else _without_plain_queries(raw)
+    for _, secret in _ordered:
+        raw = raw.replace(secret, _REDACTED_BYTES)
+    return raw
+
+
+def redact_documents(documents: Sequence[bytes]) -> list[bytes]:
+    """Return what :func:`redact_json` makes of each of many strict JSON documents. Looking at all of them at once is quicker."""
+    text = b"\n".join(documents)
+    if b"\\" in text or text.count(b"\n") != len(documents) - 1:  # a backslash is slow for all; a document may have lines itself
+        return [redact_json(document) for document in documents]
+    return redact_json(text).split(b"\n")
+
+
+def _without_queries(raw: bytes) -> bytes:
     parts: list[bytes] = []
     done = end = 0
     # Where each kind of mark comes next. Five searches for a byte take a tenth of the time of one regular expression (measured:
     # 1 us against 11 a row of 1.3 kB).
-    kinds = _MARKS if b"\\" in raw else _BARE_MARKS
-    marks = [(place, mark) for mark in kinds if (place := raw.find(mark)) >= 0]
+    marks = [(place, mark) for mark in _MARKS if (place := raw.find(mark)) >= 0]
     while marks:
         start, end = _string_around(raw, min(marks)[0], end)
         string = raw[start:end]
@@ -149,11 +167,42 @@ def redact_json(raw: bytes) -> bytes:
             elif (following := raw.find(mark, end)) >= 0:
                 later.append((following, mark))
         marks = later
-    if parts:
-        raw = b"".join((*parts, raw[done:]))
-    for _, secret in _ordered:
-        raw = raw.replace(secret, _REDACTED_BYTES)
-    return raw
+    return b"".join((*parts, raw[done:])) if parts else raw
+
+
+def _without_plain_queries(raw: bytes) -> bytes:
+    """Return the same of documents without a backslash, as most are: each quote is the beginning or the end of a string.
+
+    What nearly all strings with a mark are is told from their bytes: a link and nothing else, or a text with nothing to hide.
+    """
+    parts: list[bytes] = []
+    done = end = 0
+    find, after_all = raw.find, len(raw) + 1
+    # Four names and their remainders (of -1, the end): a list of them takes three times as long.
+    query, equals, user, percent = (find(mark) % after_all for mark in _BARE_MARKS)
+    while (place := min(query, equals, user, percent)) < len(raw):
+        start, end = raw.rfind(b'"', end, place), find(b'"', place) + 1
+        string = raw[start:end]
+        if start < 0 or not end:  # no JSON
+            return _without_queries(raw)
+        is_link = _is_link(raw, start)
+        if is_link and (link := _PLAIN_LINK.fullmatch(string)) is not None:
+            parts.append(raw[done : start + link.end(1)])
+            done = end - 1
+        elif is_link or not _is_harmless(string):
+            clean = _redacted_string(string, is_link=is_link)
+            if clean != string:
+                parts += (raw[done:start], clean)
+                done = end
+        if query < end:
+            query = find(b"?", end) % after_all
+        if equals < end:
+            equals = find(b"=", end) % after_all
+        if user < end:
+            user = find(b"@", end) % after_all
+        if percent < end:
+            percent = find(b"%", end) % after_all
+    return b"".join((*parts, raw[done:])) if parts else raw
 
 
 def _string_around(raw: bytes, position: int, after: int) -> tuple[int, int]:
@@ -174,6 +223,9 @@ def _is_escaped(raw: bytes, quote: int) -> bool:
 
 def _is_link(raw: bytes, start: int) -> bool:
     """Tell whether the string that begins at ``start`` is the value of a field that holds live links."""
+    if raw[start - 2 : start] == b'":':
+        opening = raw.rfind(b'"', start - _LINK_FIELD_REACH if start > _LINK_FIELD_REACH else 0, start - 2)
+        return opening >= 0 and _names_a_link(raw[opening + 1 : start - 2])
     end, reach = start - 1, max(0, start - _LINK_FIELD_REACH)
     while end > reach and raw[end] in _SPACE:
         end -= 1
@@ -197,6 +249,13 @@ def _redacted_string(string: bytes, *, is_link: bool) -> bytes:
         return _redacted_value(string.decode(errors="surrogateescape"), is_link=is_link).encode(errors="surrogateescape")
     clean = _redacted_value(text, is_link=is_link)
     return string if clean == text else encode_basestring_ascii(clean).encode()
+
+
+def _is_harmless(string: bytes) -> bool:
+    """Tell cheaply that there is no password and no credential in a string without backslashes."""
+    if _AT in string or _PERCENT in string or not string.isascii():
+        return False
+    return _EQUALS_SIGN not in string or not _may_have_credential(string.decode())
 
 
 def _text_of(string: bytes) -> str | None:
@@ -237,7 +296,12 @@ def _may_have_credential(text: str) -> bool:
     if not text.isascii():  # a regular expression that ignores case takes some other letters for ASCII ones
         return True
     lower = text.lower()
-    return any(map(lower.__contains__, _ENDINGS))
+    if _BEGINNING in lower:
+        return True
+    for part in lower.split("="):  # noqa: SIM110 -- a generator takes as long again
+        if part.endswith(_ENDINGS):
+            return True
+    return False
 
 
 def _without_value(match: re.Match[str]) -> str:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resources import redaction
-from resources.redaction import clean, redact, redact_json, remember_secret, safe_url
+from resources.redaction import clean, redact, redact_documents, redact_json, remember_secret, safe_url
 
 SIGNED = "https://media.example:8443/a/b.mp4?X-Amz-Date=1&X-Amz-Signature=c0ffee"
 CREDENTIALS = [
@@ -134,6 +134,45 @@ def test_json_stays_json(document: object) -> None:
     found = redact_json(json.dumps(document).encode())
     json.loads(found)
     assert b"c0ffee" not in found
+
+
+_MARKED = st.lists(
+    st.sampled_from(
+        [
+            "https://",
+            "s3://h/x",
+            "?",
+            "&",
+            "=",
+            "#",
+            "@",
+            "%3F",
+            "%",
+            "page=1",
+            "Signature=c0ffee",
+            "sig=",
+            "X-Amz-",
+            "a",
+            " ",
+            "é",
+            "'",
+        ]
+    ),
+    max_size=7,
+).map("".join)
+_FIELDS_AND_TEXTS = st.dictionaries(st.sampled_from(["recordingUrl", "url", "live_view", "x" * 110, "note"]), _MARKED, min_size=1)
+
+
+@given(st.lists(_FIELDS_AND_TEXTS, max_size=4), st.booleans(), st.sampled_from([None, 1]))
+def test_many_documents_and_few_marks_make_no_difference(
+    documents: list[dict[str, str]], ascii_only: bool, indent: int | None
+) -> None:
+    """A document reads the same alone, among others, and with a line break in it, of which no quick way is taken."""
+    texts = [json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode() for document in documents]
+    alone = [redact_json(text) for text in texts]
+    assert redact_documents(texts) == alone
+    last = b',"n":"\\n"}'
+    assert [redact_json(text[:-1] + last) for text in texts] == [found[:-1] + last for found in alone]
 
 
 PIECES = st.sampled_from(

@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 
 from assets.executions import lake
 from assets.executions.decode import Decoder, moments_of
-from assets.executions.intake import Row, is_plain, split, strict
+from assets.executions.intake import Row, are_plain, is_plain, split, strict
 from assets.executions.schema import BAD, length_columns
 from assets.executions.spool import Spool
 from resources.errors import ArchiveError
 from resources.failpoints import Failpoint, reached
 from resources.model import ExecutionRecord, Leg, Window
 from resources.providers.protocol import Page, Problem, Provider, ProviderSpec
-from resources.redaction import redact, redact_json
+from resources.redaction import redact, redact_documents
 from resources.storage import ArchiveStorage
 
 PROBLEMS_SHOWN = 50
@@ -154,10 +154,14 @@ def _pages(provider: Provider, window: Window, report: IngestReport) -> Iterator
 def _take(page: Page, wanted: AbstractSet[date], spool: Spool[Row], now: datetime, report: IngestReport) -> None:
     for problem in page.problems:
         report.note(problem)
-    for record in page.records:
-        day = record.created_at.astimezone(UTC).date()
-        if day in wanted:
-            spool.add(day, _row(record, now, report))
+    days = [record.created_at.astimezone(UTC).date() for record in page.records]
+    found = [(day, record) for day, record in zip(days, page.records, strict=True) if day in wanted]
+    documents = [record.raw for _, record in found]
+    if not are_plain(documents):
+        documents = [_strict(record, report) for _, record in found]
+    # Redacted last: the JSON is strict by now, so no credential hides behind a broken quote.
+    for (day, record), document in zip(found, redact_documents(documents), strict=True):
+        spool.add(day, Row(record.execution_id, record.created_at, document.decode(), now, now))
 
 
 def _joined(done: Window | None, more: Window) -> Window:
@@ -174,16 +178,17 @@ def _contains(span: Window, day: date) -> bool:
 
 def expected_recordings(spec: ProviderSpec, table: pa.Table) -> list[ExpectedRecording]:
     """Return the recordings that the executions of ``table``, rows of a partition, should have."""
+    legs = cast("pa.ListArray[Any]", table["legs"].combine_chunks())
+    rows, names = pc.list_parent_indices(legs), cast("list[str]", pc.list_flatten(legs).to_pylist())
     lengths = length_columns(spec)
-    ids, legs, terminal = (cast("list[Any]", table[name].to_pylist()) for name in ("execution_id", "legs", "terminal"))
-    ended, purged = (moments_of(table[name]) for name in ("ended_at", "purged_at"))
-    lists = {leg: cast("list[float | None]", table[name].to_pylist()) for leg, name in lengths.items()}
-    seconds = {leg: [_length(value) for value in values] for leg, values in lists.items()}
-    unknown: list[float | None] = [None] * table.num_rows
+    columns = table.select(["execution_id", "terminal", "ended_at", "purged_at", *dict.fromkeys(lengths.values())]).take(rows)
+    ids, terminal = (cast("list[Any]", columns[name].to_pylist()) for name in ("execution_id", "terminal"))
+    ended, purged = (moments_of(columns[name]) for name in ("ended_at", "purged_at"))
+    seconds = {leg: cast("list[float | None]", columns[name].to_pylist()) for leg, name in lengths.items()}
+    unknown: list[float | None] = [None] * len(names)
     return [
-        ExpectedRecording(ids[row], leg, terminal[row], ended[row], purged[row], seconds.get(leg, unknown)[row])
-        for row, names in enumerate(legs)
-        for leg in map(_LEGS.__getitem__, names)
+        ExpectedRecording(ids[row], leg, terminal[row], ended[row], purged[row], _length(seconds.get(leg, unknown)[row]))
+        for row, leg in enumerate(map(_LEGS.__getitem__, names))
     ]
 
 
@@ -192,15 +197,13 @@ def _length(seconds: float | None) -> float | None:
     return seconds if seconds is not None and 0 < seconds < math.inf else None
 
 
-def _row(record: ExecutionRecord, now: datetime, report: IngestReport) -> Row:
-    raw = record.raw
-    if not is_plain(raw):
-        intake = strict(raw)
-        raw = intake.text.encode()
-        if intake.repaired is not None:
-            report.note(Problem(_where(record.execution_id), f"{intake.repaired}; kept as it came, see _raw and _bad"))
-    # Redacted last: the JSON is strict by now, so no credential hides behind a broken quote.
-    return Row(record.execution_id, record.created_at, redact_json(raw).decode(), now, now)
+def _strict(record: ExecutionRecord, report: IngestReport) -> bytes:
+    if is_plain(record.raw):
+        return record.raw
+    intake = strict(record.raw)
+    if intake.repaired is not None:
+        report.note(Problem(_where(record.execution_id), f"{intake.repaired}; kept as it came, see _raw and _bad"))
+    return intake.text.encode()
 
 
 @dataclass(slots=True)
@@ -242,7 +245,7 @@ class _Reading:
             self.before_write(day, expected_recordings(self.spec, table))
             tally.running += table.num_rows - (pc.sum(table["terminal"]).as_py() or 0)
             if table[BAD].null_count < table.num_rows:
-                bad = table.filter(pc.field(BAD).is_valid()).select(["execution_id", BAD])
+                bad = table.select(["execution_id", BAD]).filter(pc.field(BAD).is_valid())
                 tally.bad += bad.num_rows
                 ids, values = (cast("list[str]", bad[name].to_pylist()) for name in ("execution_id", BAD))
                 for execution_id, fields in zip(ids, values, strict=True):
