@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from assets.executions.reads import last_reads, note_reads
@@ -137,10 +137,13 @@ def test_blocked_recordings_wait_together() -> None:
     assert queue_of(to_table([]), NOW).due == {}
 
 
+_DUE = (State.PENDING, 0, 0)
+_BLOCKED = [(State.BLOCKED, minutes, 0) for minutes in (0, 2, 0, 0, 0, 1)]
 STATES_OPEN = st.sampled_from([State.PENDING, State.NOT_READY, State.BLOCKED])
 
 
 @settings(max_examples=25, deadline=None)
+@example([*_BLOCKED[:1], _DUE, *_BLOCKED[1:5], *[_DUE] * 3, _BLOCKED[5]], [])
 @given(
     st.lists(st.tuples(STATES_OPEN, st.none() | st.integers(-90, 90), st.integers(0, 2)), max_size=25),
     st.lists(st.tuples(STATES_OPEN, st.none() | st.integers(-90, 90), st.integers(0, 2)), max_size=3),
