@@ -6,18 +6,22 @@ be read without the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 import pyarrow as pa
+from msgspec.structs import astuple
 
 from assets.recordings.lifecycle import TERMINAL_STATES, Life, Outcome, State
 from resources.model import Leg, RecordingKey
 
 _MOMENT = pa.timestamp("us", "UTC")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,7 @@ SCHEMA = pa.schema(
 
 _NOTHING: dict[str, Any] = dict.fromkeys(SCHEMA.names)
 _TYPES = tuple(SCHEMA.types)
+_Row: Callable[..., msgspec.Struct] = msgspec.defstruct("Row", SCHEMA.names, gc=False)
 
 NEVER_NULL = ("provider", "date", "execution_id", "leg", "event_id", "seq", "at", "outcome", "state", "attempts", "epoch")
 """The columns without which a row is no event."""
@@ -175,7 +180,7 @@ _LIFE_FIELDS = (
 _COPY_FIELDS = ("path", "bytes", "sha256", "content_type", "sidecar_sha256", "number", "media_seconds", "archived_at")
 
 
-def to_rows(events: Iterable[Event]) -> list[dict[str, Any]]:
+def to_rows(events: Iterable[Event]) -> list[msgspec.Struct]:
     """Return the events as rows with every column of :data:`SCHEMA`, in its order, as a reader of the table will see them."""
     return list(map(_to_row, events))
 
@@ -185,10 +190,23 @@ def to_table(events: Iterable[Event]) -> pa.Table:
     return table_of(to_rows(events))
 
 
-def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Return rows with every column of :data:`SCHEMA`, in its order, as a table; takes half the time of Arrow's own way."""
-    columns = zip(*(row.values() for row in rows), strict=True) if rows else ((),) * len(_TYPES)
-    return pa.Table.from_arrays([pa.array(*column) for column in zip(columns, _TYPES, strict=True)], schema=SCHEMA)
+def table_of(rows: Sequence[msgspec.Struct]) -> pa.Table:
+    """Return rows of :func:`to_rows` as a table; takes a third of the time of Arrow's own way."""
+    columns = zip(*map(astuple, rows), strict=True) if rows else ((),) * len(_TYPES)
+    moments = _Moments()
+    arrays = [
+        pa.array(list(map(moments.__getitem__, column)), pa.int64()).view(kind) if kind == _MOMENT else pa.array(column, kind)
+        for column, kind in zip(columns, _TYPES, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+class _Moments(dict[datetime | None, int | None]):
+    """Moments as Arrow keeps them, each reckoned once: Arrow takes ten times as long over times with a zone."""
+
+    def __missing__(self, moment: datetime | None) -> int | None:
+        self[moment] = found = None if moment is None else (moment - _EPOCH) // _MICROSECOND
+        return found
 
 
 def from_table(table: pa.Table) -> list[Event]:
@@ -219,44 +237,45 @@ def _as_float(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _to_row(event: Event) -> dict[str, Any]:
+def _to_row(event: Event) -> msgspec.Struct:
     key, life, copy = event.key, event.life, event.copy
-    return {  # in the order of SCHEMA: the digest of a row depends on it
-        "provider": key.provider,
-        "date": event.day,
-        "execution_id": key.execution_id,
-        "leg": key.leg.value,
-        "event_id": event.event_id,
-        "seq": event.seq,
-        "at": event.at,
-        "run_id": event.run_id,
-        "outcome": event.outcome.value,
-        "state": life.state.value,
-        "attempts": life.attempts,
-        "attempts_before": life.attempts_before,
-        "suspects": life.suspects,
-        "epoch": life.epoch,
-        "next_attempt_at": life.next_attempt_at,
-        "eligible_since": life.eligible_since,
-        "trying_since": life.trying_since,
-        "ended_at": life.ended_at,
-        "http_status": event.http_status,
-        "detail": event.detail,
-        "api_base": event.api_base,
-        "proved_base": event.proved_base,
-        "seconds": _as_float(event.seconds),
-        "path": copy.path if copy else None,
-        "bytes": copy.bytes if copy else None,
-        "sha256": copy.sha256 if copy else None,
-        "content_type": copy.content_type if copy else None,
-        "sidecar_sha256": copy.sidecar_sha256 if copy else None,
-        "number": copy.number if copy else None,
-        "media_seconds": _as_float(copy.media_seconds) if copy else None,
-        "flaw": event.flaw.value if event.flaw is not None else None,
-        "expected_seconds": _as_float(event.expected_seconds),
-        "absences": life.absences,
-        "archived_at": copy.archived_at if copy else None,
-    }
+    # In the order of SCHEMA, and by place: names take four times as long. Words stay members of their enumerations, all texts.
+    return _Row(
+        key.provider,
+        event.day,
+        key.execution_id,
+        key.leg,
+        event.event_id,
+        event.seq,
+        event.at,
+        event.run_id,
+        event.outcome,
+        life.state,
+        life.attempts,
+        life.attempts_before,
+        life.suspects,
+        life.epoch,
+        life.next_attempt_at,
+        life.eligible_since,
+        life.trying_since,
+        life.ended_at,
+        event.http_status,
+        event.detail,
+        event.api_base,
+        event.proved_base,
+        _as_float(event.seconds),
+        copy.path if copy else None,
+        copy.bytes if copy else None,
+        copy.sha256 if copy else None,
+        copy.content_type if copy else None,
+        copy.sidecar_sha256 if copy else None,
+        copy.number if copy else None,
+        _as_float(copy.media_seconds) if copy else None,
+        event.flaw,
+        _as_float(event.expected_seconds),
+        life.absences,
+        copy.archived_at if copy else None,
+    )
 
 
 def _from_row(row: Mapping[str, Any]) -> Event:

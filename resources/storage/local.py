@@ -252,7 +252,7 @@ class LocalStorage(ArchiveStorage):
 
     def create(self, path: str, data: bytes) -> None:
         """Put ``data`` at ``path``, if nothing is there."""
-        self._refuse_stored(path)
+        checked_path(path)
         with self._temporary_file(f"create {path}") as temporary:
             self._write_all(temporary, data, f"create {path}")
             self._publish(path, temporary)

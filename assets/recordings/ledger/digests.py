@@ -7,7 +7,7 @@ each cell would take three times as long.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, cast
 
@@ -28,7 +28,13 @@ _NULL = pa.scalar("null")
 
 def row_digest(row: Mapping[str, Any]) -> str:
     """Return a short digest of a row, its columns' names included: 16 hex digits."""
-    return _digest(_ENCODER.encode(row)).hex()
+    return _digest(_ENCODER.encode(row))
+
+
+def row_digests(rows: Sequence[msgspec.Struct]) -> list[str]:
+    """Return the digest of each of some rows, in their order: what :func:`row_digest` says of mappings of the same names."""
+    # Encoded together: no line break stands within a line of JSON.
+    return [_digest(line) for line in _ENCODER.encode_lines(rows).splitlines()]
 
 
 def digests_of(table: pa.Table, *, few: int = _FEW) -> list[str]:
@@ -43,11 +49,11 @@ def digests_of(table: pa.Table, *, few: int = _FEW) -> list[str]:
         start = "{" if number == 0 else ","
         parts += [pa.scalar(f"{start}{_ENCODER.encode(name).decode()}:"), _json_of(table[name])]
     lines = cast("pa.ChunkedArray", pc.binary_join_element_wise(*parts, pa.scalar("}"), pa.scalar("")))
-    return [_digest(line).hex() for line in cast("list[bytes]", lines.cast(pa.binary()).to_pylist())]
+    return [_digest(line) for line in cast("list[bytes]", lines.cast(pa.binary()).to_pylist())]
 
 
-def _digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
 
 
 def _json_of(column: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray | pa.Scalar:

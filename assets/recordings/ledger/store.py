@@ -17,7 +17,7 @@ import pyarrow as pa
 from assets.recordings.events import Event, from_table, table_of, to_rows
 from assets.recordings.ledger import folding, leaving, packing, places, winning
 from assets.recordings.ledger.chain import Chain
-from assets.recordings.ledger.digests import row_digest
+from assets.recordings.ledger.digests import row_digests
 from assets.recordings.ledger.files import damaged
 from assets.recordings.ledger.folding import FoldReport
 from assets.recordings.ledger.history import History, read_history
@@ -71,7 +71,7 @@ class Ledger:
             path = places.new_event_path(of_day[0].key.provider, day, moment, of_day[0].run_id)
             with self._turn:
                 rows = to_rows(of_day)
-                data = self._chain.encode(path, table_of(rows), list(map(row_digest, rows)))
+                data = self._chain.encode(path, table_of(rows), row_digests(rows))
                 reached(Failpoint.EVENT_FILE_ENCODED)
                 self.storage.create(path, data)
                 self._chain.written(path, data)
