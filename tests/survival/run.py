@@ -42,10 +42,7 @@ def run(days: Sequence[date]) -> None:
         archive_day(archive, PROVIDER, day, run_id, memory=memory)
     for _ in range(2):  # what the first compaction replaces, the second one removes: the catalog no longer names it
         publish(archive.storage, [spec], now)
-        shown = shown_generations(archive.storage).get(PROVIDER)
-        compact(
-            ledger, PROVIDER, grace=timedelta(0), shown=shown, settled=timedelta(days=-31)
-        )  # as if the month were over for long
+        compact(ledger, PROVIDER, grace=timedelta(0), shown=shown_generations(archive.storage).get(PROVIDER))
     archive.close()
 
 
