@@ -212,6 +212,7 @@ def _settle(root: Path, provider: str) -> None:
     ledger = Ledger(open_storage(str(root)))
     ledger.fold(provider)
     ledger.pack(provider)
+    ledger.pack_months(provider)
     ledger.retire(provider, grace=timedelta(0), shown=None, before_delete=_nothing)
 
 

@@ -71,6 +71,8 @@ class Failpoint(StrEnum):
     """The new snapshot is the current one."""
     COMPACTION_WRITTEN = "compaction-written"
     """A day's compacted events are stored; no snapshot names them."""
+    MONTH_WRITTEN = "month-written"
+    """A month's states are stored as one file; no snapshot names it."""
     RETIRED = "retired"
     """Replaced files are removed; the snapshot still counts them as leaving."""
     CATALOG_BUILT = "catalog-built"

@@ -6,7 +6,7 @@ publication is in the answers: the views overlay the tail that they find when th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from importlib import resources as package_files
@@ -25,7 +25,7 @@ from assets.catalog.sources import SEED, Root, Types, literal, scan, scan_tail, 
 from assets.executions.schema import column_docs, lake_schema
 from assets.recordings import names
 from assets.recordings.events import SCHEMA as EVENT_SCHEMA
-from assets.recordings.ledger import Ledger
+from assets.recordings.ledger import Ledger, places
 from assets.recordings.ledger.ids import PAIRS
 from assets.recordings.lifecycle import NOT_ATTEMPTS, OPEN_STATES, TERMINAL_STATES, State
 from resources.providers.protocol import ProviderSpec
@@ -35,7 +35,7 @@ STORAGE_VERSION = "v1.5.0"
 """The file format that DuckDB 1.5 clients, and all later ones, can open."""
 
 _SQL = package_files.files("assets.catalog") / "sql"
-_VIEWS = ("news", "recordings", "recording_attempts", "coverage", "due", "execution_days")
+_VIEWS = ("states", "news", "recordings", "recording_attempts", "coverage", "due", "execution_days")
 
 
 @dataclass(slots=True)
@@ -113,7 +113,11 @@ class _Builder:
     def _sources(self) -> None:
         events = self._types(EVENT_SCHEMA)
         root = self._root
-        self._view("published.states", self._scan(events, (path for lane in self.lanes for path in lane.states)))
+        self._view("published.day_states", self._scan(events, (path for lane in self.lanes for path in lane.states)))
+        of_months = {"month": "VARCHAR", **events}
+        months = [path for lane in self.lanes for path in lane.months]
+        self._view("published.month_states", self._scan(of_months, months, largest_first=True))
+        self._table("published.days", pa.Table.from_pylist([*self._days()], schema=_DAYS))
         self._view("published.histories", self._scan(events, (path for lane in self.lanes for path in lane.histories)))
         folded = (path for lane in self.lanes for path in lane.snapshot.folded)
         self._view("published.tail", scan_tail(root, names.TAIL, events, folded))
@@ -122,6 +126,14 @@ class _Builder:
         )
         segments = (segment.path for lane in self.lanes for segment in lane.snapshot.ids)
         self._view("published.ids", self._scan({"provider": "VARCHAR", **self._types(PAIRS)}, segments))
+
+    def _days(self) -> Iterator[dict[str, object]]:
+        """Yield where the state of each day lies; also of that one which the views ask for instead of none."""
+        for lane in self.lanes:
+            name = lane.spec.name
+            packed = {day for day, part in lane.partitions.items() if places.is_month(part.state)}
+            for day in (date.min, *sorted(lane.partitions)):
+                yield {"provider": name, "month": places.month_key(name, day) if day in packed else f"{name}-{day}", "date": day}
 
     def _tables(self) -> int:
         """Make the small tables; return the rows of the coverage."""
@@ -160,8 +172,8 @@ class _Builder:
     def _types(self, schema: pa.Schema) -> Types:
         return types_of(self.connection, schema)
 
-    def _scan(self, wanted: Types, files: Iterable[str]) -> str:
-        return scan(self.connection, self.facts, self._root, wanted, files)
+    def _scan(self, wanted: Types, files: Iterable[str], *, largest_first: bool = False) -> str:
+        return scan(self.connection, self.facts, self._root, wanted, files, largest_first=largest_first)
 
     def _view(self, name: str, select: str) -> None:
         self.connection.execute(f"CREATE VIEW {name} AS {select}")
@@ -200,6 +212,8 @@ _WORDS = {
         f'state IN ({_TERMINAL}), seq, "at", event_id)'
     ),
     "shown": ", ".join(f'"{name}"' for name in _SHOWN),
+    "event": ", ".join(f'"{name}"' for name in EVENT_SCHEMA.names),
+    "packed": ", ".join("days.provider" if name == "provider" else f'"{name}"' for name in EVENT_SCHEMA.names),
     "counts": ",\n        ".join(f"CASE WHEN state = '{state}' THEN recordings ELSE 0 END AS {state}" for state in State),
     "sums": ",\n    ".join(f"sum({state})::BIGINT AS {state}" for state in State),
 }
@@ -210,6 +224,7 @@ _COVERAGE = pa.schema(
         *((name, pa.int64()) for name in ("executions", "recordings", *(state.value for state in State), "bytes")),
     ]
 )
+_DAYS = pa.schema([("provider", pa.string()), ("month", pa.string()), ("date", pa.date32())])
 _INFO = pa.schema(
     [
         ("published_at", pa.timestamp("us", "UTC")),

@@ -195,7 +195,27 @@ def published_tables() -> tuple[Table, ...]:
     covered = {**COVERAGE.columns, "executions": "executions that the archive had read at the publication"}
     days = {name: EXECUTION_DAYS.columns[name] for name in ("provider", "execution_id", "date")}
     return (
-        events("states", "The winning event of each recording at the publication: the compacted state, by day."),
+        Table(
+            "published.states",
+            "The winning event of each recording at the publication: the compacted state.",
+            {**_EVENT, "month": "of the file, as feather-2026-11; empty where the day has a file of its own"},
+        ),
+        events("day_states", "Those of the days that have a file of their own."),
+        Table(
+            "published.month_states",
+            "The files that days of one month share. What has a file of its own by now is in them as it was: join days.",
+            {"month": "of the file, as feather-2026-11", **_EVENT},
+        ),
+        Table(
+            "published.days",
+            "In which file the state of each day is.",
+            {
+                "provider": _EVENT["provider"],
+                "month": "that of the month's file, as feather-2026-11; the day itself where it has a file of its own",
+                "date": "UTC day; the partition",
+            },
+            stored=True,
+        ),
         events("histories", "The events that were compacted by the time of the publication."),
         events("tail", "The events of files that the compacted state does not know, as they lie there when you ask."),
         events("appended", "The events of files that are in no compacted history, as they lie there when you ask."),

@@ -27,7 +27,7 @@ def build_compaction_asset(specs: Sequence[ProviderSpec], upstream: Sequence[dg.
         pool=POOL,
         group_name=POOL,
         kinds={"parquet"},
-        description="The lake, compacted: many small files become one sorted file a day; replaced ones go after a grace period.",
+        description="The lake, compacted: one sorted file for many small ones, of a day or a month; what is replaced goes later.",
         check_specs=[
             dg.AssetCheckSpec(
                 NOTHING_STRANGE,
@@ -52,14 +52,14 @@ def summary(provider: str, done: Tidied) -> str:
     """Return one line for the log."""
     return (
         f"{provider}: {done.fold.new_files} event files folded, {done.files_before} files before and {done.files_after} after, "
-        f"{done.rows} rows written, {done.removed} replaced files removed"
+        f"{done.rows} rows written, {done.months} months packed, {done.removed} replaced files removed"
     )
 
 
 def metadata(done: Mapping[str, Tidied], seconds: float) -> Mapping[str, dg.MetadataValue]:
     """Return the metadata of a compaction, by provider and in all."""
     found: dict[str, dg.MetadataValue] = {"seconds": dg.MetadataValue.float(round(seconds, 3))}
-    for name in ("files_before", "files_after", "rows", "removed"):
+    for name in ("files_before", "files_after", "rows", "months", "removed"):
         counts = {provider: int(getattr(each, name)) for provider, each in done.items()}
         found[name] = dg.MetadataValue.int(sum(counts.values()))
         found |= {f"{provider}/{name}": dg.MetadataValue.int(count) for provider, count in counts.items()}

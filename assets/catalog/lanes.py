@@ -8,7 +8,7 @@ from datetime import date
 
 from assets.executions import lake
 from assets.recordings import names
-from assets.recordings.ledger import Ledger
+from assets.recordings.ledger import Ledger, places
 from assets.recordings.ledger.snapshot import Partition, Snapshot
 from resources.errors import NotStoredError, StorageError
 from resources.providers.protocol import ProviderSpec
@@ -28,8 +28,13 @@ class Lane:
 
     @property
     def states(self) -> list[str]:
-        """The paths of the compacted states."""
-        return [part.state for _, part in sorted(self.partitions.items())]
+        """The paths of the compacted states of one day each."""
+        return [part.state for _, part in sorted(self.partitions.items()) if not places.is_month(part.state)]
+
+    @property
+    def months(self) -> list[str]:
+        """The paths of the compacted states of several days of a month each."""
+        return sorted({part.state for part in self.partitions.values() if places.is_month(part.state)})
 
     @property
     def histories(self) -> list[str]:
@@ -74,7 +79,7 @@ def _is_whole(storage: ArchiveStorage, lane: Lane) -> bool:
     if gone:
         msg = f"{gone[0]} in {storage.url} is gone, with the history of its day: see `recording-archive verify`, and restore it"
         raise StorageError(msg)
-    return there.issuperset([*lane.states, *(segment.path for segment in lane.snapshot.ids)])
+    return there.issuperset([*lane.states, *lane.months, *(segment.path for segment in lane.snapshot.ids)])
 
 
 def _executions(storage: ArchiveStorage, spec: ProviderSpec) -> Mapping[date, tuple[str, ...]]:

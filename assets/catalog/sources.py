@@ -25,7 +25,7 @@ name has this shape, so the ledger takes no notice of it."""
 _BETWEEN = ";"
 _PROVIDER = re.compile(r".*/provider=[^/]+/")
 _PATTERN = re.compile(r"[*?\[]")
-_HIVE_TYPES = {"provider": "VARCHAR", "date": "DATE"}
+_HIVE_TYPES = {"provider": "VARCHAR", "date": "DATE", "month": "VARCHAR"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,15 @@ def nothing(wanted: Types) -> str:
     return "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in wanted.items()) + " WHERE false"
 
 
-def scan(connection: duckdb.DuckDBPyConnection, facts: Facts, root: Root, wanted: Types, files: Iterable[str]) -> str:
+def scan(
+    connection: duckdb.DuckDBPyConnection,
+    facts: Facts,
+    root: Root,
+    wanted: Types,
+    files: Iterable[str],
+    *,
+    largest_first: bool = False,
+) -> str:
     """Return a SELECT of the ``wanted`` columns from files, one or more reads that are united.
 
     Args:
@@ -69,15 +77,15 @@ def scan(connection: duckdb.DuckDBPyConnection, facts: Facts, root: Root, wanted
         wanted: columns that a file lacks are NULL; what does not fit the type is NULL too, as its type was another one.
         files: paths below folders ``<table>/provider=<name>/``, relative to the root. What the path says (provider, date) is
             taken from there: so files are left closed that a question is not about.
+        largest_first: a read opens its first file whenever a query is bound, and guesses by it how many rows all of them have.
+            The smallest is opened soonest; where much depends on the guess, it should not be too low.
     """
-    groups: dict[tuple[str, str], list[str]] = {}
-    for path, fact in facts.of(files).items():
-        folder = _PROVIDER.match(path)
-        assert folder is not None, path  # noqa: S101 -- all tables of the lake are laid out so
-        groups.setdefault((folder[0], fact.shape), []).append(path)
+    groups: dict[str, list[str]] = {}
+    for path, fact in sorted(facts.of(files).items(), key=lambda each: (each[1].rows, each[0]), reverse=largest_first):
+        groups.setdefault(fact.shape, []).append(path)
     reads = [
-        _read(root, folder, paths, _columns(connection, wanted, types_of(connection, facts.schema(paths[0])) | by_path), by_path)
-        for (folder, _), paths in groups.items()
+        _read(root, paths, _columns(connection, wanted, types_of(connection, facts.schema(paths[0])) | by_path), by_path)
+        for paths in groups.values()
         for by_path in [_by_path(paths[0])]
     ]
     return " UNION ALL ".join(reads) if reads else nothing(wanted)
@@ -104,9 +112,18 @@ def _by_path(path: str) -> dict[str, str]:
     return {name: kind for name, kind in _HIVE_TYPES.items() if f"/{name}=" in path}
 
 
-def _read(root: Root, folder: str, paths: Sequence[str], columns: str, by_path: Types) -> str:
-    names = _BETWEEN.join(path.removeprefix(folder) for path in sorted(paths))
-    listed = f"list_transform(string_split({literal(names)}, '{_BETWEEN}'), lambda name: {root.sql} || '/{folder}' || name)"
+def _read(root: Root, paths: Sequence[str], columns: str, by_path: Types) -> str:
+    # One read for all providers: binding costs the opening of one file for each read.
+    folders: dict[str, list[str]] = {}
+    for path in (paths[0], *sorted(paths[1:])):
+        folder = _PROVIDER.match(path)
+        assert folder is not None, path  # noqa: S101 -- all tables of the lake are laid out so
+        folders.setdefault(folder[0], []).append(path.removeprefix(folder[0]))
+    lists = ", ".join(
+        f"list_transform(string_split({literal(_BETWEEN.join(names))}, '{_BETWEEN}'), lambda x: {root.sql} || '/{folder}' || x)"
+        for folder, names in folders.items()
+    )
+    listed = f"flatten([{lists}])" if len(folders) > 1 else lists
     types = ", ".join(f"'{name}': {kind}" for name, kind in by_path.items())
     how = f"hive_partitioning = true, hive_types = {{{types}}}"
     return f"SELECT {columns} FROM read_parquet({listed}, {how})"  # noqa: S608 -- names and columns of ours

@@ -47,6 +47,11 @@ class Tidied:
         return self.ledger.removed + self.executions.removed
 
     @property
+    def months(self) -> int:
+        """Months whose states became one file."""
+        return len(self.ledger.months)
+
+    @property
     def left(self) -> tuple[tuple[str, str], ...]:
         """Path and words of files that a person should look at."""
         return self.ledger.left

@@ -1,4 +1,4 @@
-"""Folding and compacting the ledger of one provider: one file a day, and what newer ones have replaced out of the way."""
+"""Folding and compacting the ledger of one provider: few files, and what newer ones have replaced out of the way."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 from assets.recordings import names
 from assets.recordings.ledger import FoldReport, Ledger, places
+from assets.recordings.ledger.months import SETTLED
 from assets.recordings.ledger.reading import by_day
 from assets.recordings.manifest import publish_manifest
 
@@ -24,6 +25,7 @@ class CompactionReport:
         files_after: the same afterwards; replaced ones stay for the grace period.
         removed: files that were removed.
         left: path and words of files that stay as they are, because they are not what a writer wrote.
+        months: whose states became one file, by their first days.
     """
 
     provider: str
@@ -33,6 +35,7 @@ class CompactionReport:
     files_after: int
     removed: int
     left: tuple[tuple[str, str], ...] = field(default=())
+    months: tuple[date, ...] = ()
 
 
 def fold(ledger: Ledger, provider: str) -> FoldReport:
@@ -53,7 +56,9 @@ def fold(ledger: Ledger, provider: str) -> FoldReport:
     return done
 
 
-def compact(ledger: Ledger, provider: str, *, grace: timedelta, shown: int | None) -> CompactionReport:
+def compact(
+    ledger: Ledger, provider: str, *, grace: timedelta, shown: int | None, settled: timedelta = SETTLED
+) -> CompactionReport:
     """Compact what was folded, and remove what was replaced long ago. Safe to kill, to run again, and beside everything else.
 
     Args:
@@ -61,6 +66,7 @@ def compact(ledger: Ledger, provider: str, *, grace: timedelta, shown: int | Non
         provider: whose part.
         grace: for how long readers may still be on a replaced file.
         shown: the generation that the published catalog shows: files that it names stay; None where there is no catalog.
+        settled: how long before the newest day a month has to have ended for its states to become one file.
 
     Raises:
         StorageError: the root failed; what was done before stays done.
@@ -75,9 +81,9 @@ def compact(ledger: Ledger, provider: str, *, grace: timedelta, shown: int | Non
             publish_manifest(ledger, provider, day, leaving=leaving)
 
     removed = ledger.retire(provider, grace=grace, shown=shown, before_delete=let_go)
-    return CompactionReport(
-        provider, tuple(packed.days), packed.rows, before, _files(ledger, provider), removed, tuple(packed.left)
-    )
+    months = ledger.pack_months(provider, settled)  # last: a damaged state, which it names, is no reason to leave the rest
+    after = _files(ledger, provider)
+    return CompactionReport(provider, tuple(packed.days), packed.rows, before, after, removed, tuple(packed.left), tuple(months))
 
 
 def _files(ledger: Ledger, provider: str) -> int:

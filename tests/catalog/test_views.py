@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from resources.providers.registry import PROVIDERS
 from resources.storage import ArchiveStorage, open_storage
 from tests.catalog import lakes
 from tests.catalog.lakes import FAR_AHEAD, LONG_AGO, NOW, append, asked, event
+
+EVERY_MONTH = timedelta(days=-31)
+"""As if each month were over for long."""
 
 
 @pytest.fixture
@@ -75,7 +79,9 @@ EVENTS = st.builds(
     number=st.sampled_from([None, None, 1, 2]),
     due=st.sampled_from([LONG_AGO, FAR_AHEAD, None]),
 )
-STEPS = st.lists(st.one_of(st.lists(EVENTS, min_size=1, max_size=6), st.sampled_from(["fold", "pack"])), max_size=5)
+STEPS = st.lists(
+    st.one_of(st.lists(EVENTS, min_size=1, max_size=6), st.sampled_from(["fold", "pack", "pack_months"])), max_size=5
+)
 
 
 @pytest.mark.slow
@@ -125,5 +131,6 @@ def _go(storage: ArchiveStorage, steps: list[list[Event] | str]) -> None:
         if isinstance(step, list):
             append(storage, step)
         else:
+            more = (EVERY_MONTH,) if step == "pack_months" else ()
             for provider in PROVIDERS:
-                getattr(Ledger(storage), step)(provider)
+                getattr(Ledger(storage), step)(provider, *more)

@@ -148,7 +148,8 @@ def archive_days(archive: Archive, provider: str, days: Sequence[date], run_id: 
 def tidy_up(archive: Archive, provider: str, run_id: str) -> None:
     """Do what the compaction's run does; its grace period is short, so that files really go while others read."""
     del run_id
-    compact(Ledger(archive.storage), provider, grace=GRACE, shown=None)
+    # A world lasts for some days: each month counts as past, so that states are packed, and change again.
+    compact(Ledger(archive.storage), provider, grace=GRACE, shown=None, settled=timedelta(days=-31))
 
 
 def publish(archive: Archive, provider: str, run_id: str) -> None:

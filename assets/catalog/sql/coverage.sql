@@ -8,7 +8,9 @@ former AS MATERIALIZED (
         states.provider, states."date", execution_id, leg, state, bytes, path, "number", epoch, seq, "at", event_id
     FROM published.states
     SEMI JOIN news USING (provider, "date", execution_id, leg)
-    WHERE "date" IN (SELECT DISTINCT "date" FROM news UNION ALL SELECT DATE '0001-01-01')
+    WHERE
+        "date" IN (SELECT DISTINCT "date" FROM news UNION ALL SELECT DATE '0001-01-01')
+        AND "month" IN (SELECT days."month" FROM published.days SEMI JOIN news USING (provider, "date") UNION ALL SELECT '')
 ),
 changes AS (
     SELECT provider, "date", state, bytes, 1 AS recordings

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +26,7 @@ ROW_GROUP_ROWS = 8192
 _REASON_CHARACTERS = 300
 _READERS = 16
 _SMALL_BYTES = 128 * 1024
+_FOOTER_BYTES = 256 * 1024
 _WORDS = {
     "leg": pa.array([leg.value for leg in Leg]),
     "outcome": pa.array([outcome.value for outcome in Outcome]),
@@ -74,6 +75,32 @@ def read_tables(
     for path, data in stored if again else ():
         _RECENT.keep(storage, path, fresh[path], len(data))
     return table if columns is None else table.select(list(columns))
+
+
+def read_day(storage: ArchiveStorage, path: str, day: date, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the rows of one day of a file of several, or the ``columns`` of them: the row groups of other days are not read.
+
+    Raises:
+        NotStoredError: it is not there.
+        StorageError: it is damaged.
+    """
+    schema = SCHEMA if columns is None else pa.schema([field for field in SCHEMA if field.name in columns])
+    # Over a network, the columns of a row group are fetched together.
+    with storage.open(path, block_bytes=_FOOTER_BYTES) as source:
+        try:
+            with pq.ParquetFile(source, pre_buffer=storage.local_path() is None) as file:
+                read = file.read_row_groups(_groups_of(file, day), columns=schema.names, use_threads=False)
+            table = _fitted(read.replace_schema_metadata(), schema)
+        except _DAMAGE as error:
+            raise damaged(storage, path, error) from None
+    return table if columns is None else table.select(list(columns))
+
+
+def _groups_of(file: pq.ParquetFile, day: date) -> list[int]:
+    """Return the row groups of a day, by the statistics; no row group holds rows of two days."""
+    place, footer = file.schema_arrow.get_field_index("date"), file.metadata
+    found = (footer.row_group(number).column(place).statistics for number in range(footer.num_row_groups))
+    return [number for number, each in enumerate(found) if each is not None and each.has_min_max and each.min == day]
 
 
 class _Recent:
@@ -160,7 +187,12 @@ def from_bytes(data: bytes) -> pa.Table:
 
 def _decoded(data: bytes, schema: pa.Schema) -> pa.Table:
     # Event files are small and many: threads, and a copy of each column, cost more than the reading.
-    table = pq.ParquetFile(pa.BufferReader(data)).read(columns=schema.names, use_threads=False).replace_schema_metadata()
+    read = pq.ParquetFile(pa.BufferReader(data)).read(columns=schema.names, use_threads=False)
+    return _fitted(read.replace_schema_metadata(), schema)
+
+
+def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table in the columns of ``schema``: nulls for those that an older version did not write."""
     if table.schema.equals(schema):
         return table
     present = set(table.column_names)

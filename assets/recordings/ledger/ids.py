@@ -33,7 +33,7 @@ SEGMENT_ROWS = 4_000_000
 """No merge makes a segment of more rows. One of this size has about 150 MB for random ids."""
 _FAN = 4
 _SMALLEST_ROWS = 16_384
-_ROW_GROUP_ROWS = 4_096
+_ROW_GROUP_ROWS = 8_192
 _READERS = 8
 # LZ4: a look-up reads one row group of each segment, and unpacks it in half the time that zstd takes.
 _WRITING: dict[str, Any] = {"compression": "lz4", "use_dictionary": ["date"], "write_statistics": ["execution_id"]}

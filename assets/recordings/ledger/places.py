@@ -12,10 +12,11 @@ from uuid import uuid4
 from assets.recordings import names
 
 _DAY = r"\d{4}-\d\d-\d\d"
+_MONTH = r"[^/]+-\d{4}-\d\d"
 _APPENDED = re.compile(rf"{names.TAIL}/(?P<partition>provider=[^/]+)/(?P<day>{_DAY})_[^/]+\.parquet")
 _FILED = re.compile(rf"{names.EVENTS}/(?P<partition>provider=[^/]+)/date=(?P<day>{_DAY})/(?P<name>[^/]+)\.parquet")
 _HISTORY = re.compile(r"history-(?P<generation>\d{10,})-[0-9a-f]{32}")
-_STATE = re.compile(rf"{names.STATES}/provider=[^/]+/date=(?P<day>{_DAY})/\d{{10,}}-[0-9a-f]{{32}}\.parquet")
+_STATE = re.compile(rf"{names.STATES}/provider=[^/]+/(?:date={_DAY}|month={_MONTH})/\d{{10,}}-[0-9a-f]{{32}}\.parquet")
 _LEDGER = re.compile(rf"{names.LEDGER}/provider=[^/]+/\d{{10,}}-[0-9a-f]{{32}}\.(?:days\.json|open\.parquet)")
 _IDS = re.compile(rf"{names.LEDGER}/provider=[^/]+/ids/[^/]+\.parquet")
 _SNAPSHOT = re.compile(rf"{names.LEDGER}/provider=[^/]+/snapshots/(?P<generation>\d{{10,}})\.json")
@@ -38,6 +39,21 @@ def new_history_path(provider: str, day: date, generation: int) -> str:
 def new_state_path(provider: str, day: date, generation: int) -> str:
     """Return the path of a new state file of a partition."""
     return f"{names.STATES}/{names.partition(provider, day)}/{generation:010d}-{uuid4().hex}.parquet"
+
+
+def new_month_path(provider: str, month: date, generation: int) -> str:
+    """Return the path of a new file with the states of the days of a month; ``month`` is any of its days."""
+    return f"{names.STATES}/provider={provider}/month={month_key(provider, month)}/{generation:010d}-{uuid4().hex}.parquet"
+
+
+def month_key(provider: str, month: date) -> str:
+    """Return how a month is called in paths. One word says whose it is too: the catalog's reader goes by one alone."""
+    return f"{provider}-{month:%Y-%m}"
+
+
+def is_month(path: str) -> bool:
+    """Return whether the path of a state file is that of a month's."""
+    return "/month=" in path
 
 
 def new_stem(provider: str, generation: int) -> str:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from assets.recordings import names
 from assets.recordings.events import SCHEMA
 from assets.recordings.ledger import ids, places, snapshot, winning
-from assets.recordings.ledger.files import read_tables
+from assets.recordings.ledger.files import damaged, read_day, read_tables
 from assets.recordings.ledger.snapshot import Partition, Snapshot
 from resources.arrow import compute as pc
 from resources.errors import NotStoredError
@@ -96,13 +96,22 @@ class Reader:
         if part is None:
             return self.table([], columns)
         try:
-            return read_tables(self.storage, [part.state], columns)
+            return self._stored_state(part, columns)
         except NotStoredError:
             current = self.partitions(self.latest(provider)).get(part.day)
             if current is None or current.state != part.state:
                 raise
         state = winning.winners_of([self.table(self.sources(part))])
         return state if columns is None else state.select(columns)
+
+    def _stored_state(self, part: Partition, columns: list[str] | None) -> pa.Table:
+        if not places.is_month(part.state):
+            return read_tables(self.storage, [part.state], columns)
+        table = read_day(self.storage, part.state, part.day, columns)
+        if table.num_rows != part.recordings:
+            error = ValueError(f"{table.num_rows} of {part.recordings} recordings of {part.day}")
+            raise damaged(self.storage, part.state, error)
+        return table
 
     def sources(self, part: Partition) -> list[str]:
         """Return the files of events that a partition's state was made of, but for those that are gone."""

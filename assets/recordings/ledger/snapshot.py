@@ -44,8 +44,8 @@ class Partition(msgspec.Struct, frozen=True):
 
     Attributes:
         day: which.
-        state: path of its state file.
-        recordings: rows in that.
+        state: path of its state file; days of one month may share one.
+        recordings: its rows in that.
         states: how many recordings are in each state.
         bytes: of the archived copies.
         flaws: how many copies have each flaw.

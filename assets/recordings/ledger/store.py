@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 import pyarrow as pa
 
 from assets.recordings.events import Event, from_table, table_of, to_rows
-from assets.recordings.ledger import folding, leaving, packing, places, winning
+from assets.recordings.ledger import folding, leaving, months, packing, places, winning
 from assets.recordings.ledger.chain import Chain
 from assets.recordings.ledger.digests import row_digests
 from assets.recordings.ledger.files import damaged
@@ -234,6 +234,11 @@ class Ledger:
     def pack(self, provider: str) -> PackReport:
         """Compact the event files that were folded into one sorted file a day."""
         return packing.pack(self._reader, provider)
+
+    @again_when_folded
+    def pack_months(self, provider: str, settled: timedelta = months.SETTLED) -> list[date]:
+        """Put the states of past months into one file each; see :func:`assets.recordings.ledger.months.pack_months`."""
+        return months.pack_months(self._reader, provider, settled)
 
     def retire(
         self, provider: str, *, grace: timedelta, shown: int | None, before_delete: Callable[[Collection[str]], None]
