@@ -99,9 +99,6 @@ def queue_at(ledger: Ledger, provider: str, now: datetime, first: date) -> Queue
             asked for.
     """
     early = ledger.early(provider, now, QUEUE_COLUMNS)
-    until = early.waiting.blocked_until if early is not None else None
-    if early is not None and until is not None and early.later is not None and early.later < until:
-        early = ledger.early(provider, until, QUEUE_COLUMNS)  # that time may be a blocked one's own, for which nobody waits
     if early is None:
         opened = ledger.open_table(provider, QUEUE_COLUMNS)
         return queue_of(opened.filter(pc.field("date") >= first), now)

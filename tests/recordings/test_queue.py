@@ -7,13 +7,15 @@ import tempfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from assets.executions.reads import last_reads, note_reads
 from assets.recordings.events import Event, to_table
-from assets.recordings.ledger import Ledger
+from assets.recordings.ledger import Ledger, folding
+from assets.recordings.ledger.files import to_bytes
 from assets.recordings.lifecycle import Life, Outcome, State
 from assets.recordings.queue import DayRange, fair_choice, open_days, queue_at, queue_of, ranges_of, unfinished_days
 from resources.model import Leg, RecordingKey
@@ -143,15 +145,17 @@ STATES_OPEN = st.sampled_from([State.PENDING, State.NOT_READY, State.BLOCKED])
 
 
 @settings(max_examples=25, deadline=None)
-@example([*_BLOCKED[:1], _DUE, *_BLOCKED[1:5], *[_DUE] * 3, _BLOCKED[5]], [])
+@example([*_BLOCKED[:1], _DUE, *_BLOCKED[1:5], *[_DUE] * 3, _BLOCKED[5]], [], False)
+@example([*_BLOCKED[:1], _DUE, *_BLOCKED[1:5], *[_DUE] * 3, _BLOCKED[5]], [], True)
 @given(
     st.lists(st.tuples(STATES_OPEN, st.none() | st.integers(-90, 90), st.integers(0, 2)), max_size=25),
     st.lists(st.tuples(STATES_OPEN, st.none() | st.integers(-90, 90), st.integers(0, 2)), max_size=3),
+    st.booleans(),
 )
 def test_the_queue_of_the_ledger_is_that_of_all_its_recordings(
-    folded: list[tuple[State, int | None, int]], appended: list[tuple[State, int | None, int]]
+    folded: list[tuple[State, int | None, int]], appended: list[tuple[State, int | None, int]], older: bool
 ) -> None:
-    """With what a fold has written down and without, with a tail and without: nothing too much is due, and nothing is missed."""
+    """Whatever a fold, or an older version's, has written down, with a tail or without: nothing is missed, or too much."""
 
     def event(number: int, state: State, minutes: int | None, day: int) -> Event:
         minutes = 0 if minutes is None and state is State.BLOCKED else minutes  # who is blocked has a time
@@ -163,6 +167,8 @@ def test_the_queue_of_the_ledger_is_that_of_all_its_recordings(
     events = [event(number, *each) for number, each in enumerate([*folded, *appended])]
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr("assets.recordings.ledger.files.ROW_GROUP_ROWS", 4)
+        if older:
+            patch.setattr(folding, "to_bytes", lambda *tables: to_bytes(pa.concat_tables(tables).sort_by("next_attempt_at")))
         ledger = Ledger(open_storage(folder))
         if folded:
             ledger.append(events[: len(folded)], NOW)

@@ -167,10 +167,12 @@ def damaged(storage: ArchiveStorage, path: str, error: Exception) -> StorageErro
     return StorageError(msg)
 
 
-def to_bytes(table: pa.Table) -> bytes:
-    """Return a table as a Parquet file."""
+def to_bytes(table: pa.Table, *apart: pa.Table) -> bytes:
+    """Return a table as a Parquet file; others behind it, in which no row group has rows of two."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+        for each in (table, *apart):
+            writer.write_table(each, row_group_size=ROW_GROUP_ROWS)
     return sink.getvalue()
 
 

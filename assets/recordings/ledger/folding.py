@@ -20,7 +20,7 @@ from assets.recordings.ledger.reading import Reader, by_day
 from assets.recordings.ledger.snapshot import Partition, Snapshot
 from assets.recordings.ledger.upcoming import DAYS_AT_ONCE, TRIES, Next, Opened
 from assets.recordings.ledger.waiting import Waiting
-from assets.recordings.lifecycle import OPEN_STATES
+from assets.recordings.lifecycle import OPEN_STATES, State
 from resources.arrow import compute as pc
 from resources.errors import NotStoredError, StorageError
 
@@ -140,14 +140,9 @@ def _report(reader: Reader, provider: str, files: int, days: Iterable[date]) -> 
 def _put_open(reader: Reader, provider: str, generation: int, tables: Sequence[pa.Table]) -> Opened:
     path = f"{places.new_stem(provider, generation)}.open.parquet"
     table = pa.concat_tables([winning.empty(), *tables])
-    reader.storage.create(
-        path,
-        to_bytes(
-            table.sort_by(
-                [("next_attempt_at", "ascending"), ("date", "ascending"), ("execution_id", "ascending"), ("leg", "ascending")]
-            )
-        ),
-    )
+    by_time = table.sort_by([(name, "ascending") for name in ("next_attempt_at", "date", "execution_id", "leg")])
+    is_blocked = pc.equal(by_time["state"], State.BLOCKED.value)
+    reader.storage.create(path, to_bytes(by_time.filter(pc.invert(is_blocked)), by_time.filter(is_blocked)))
     return Opened(path, Waiting.of(table))
 
 

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +21,7 @@ from assets.recordings.events import SCHEMA
 from assets.recordings.ledger import ids, places, snapshot, winning
 from assets.recordings.ledger.files import damaged, read_day, read_tables
 from assets.recordings.ledger.snapshot import Partition, Snapshot
+from assets.recordings.lifecycle import State
 from resources.arrow import compute as pc
 from resources.errors import NotStoredError
 from resources.storage import ArchiveStorage
@@ -165,12 +166,12 @@ class Reader:
     def early(self, taken: Snapshot, until: datetime, columns: list[str]) -> tuple[pa.Table, datetime | None]:
         """Return the published open recordings with a time up to ``until``, some later ones, and the first time of the rest.
 
-        They are sorted by it: what comes after is not read.
+        They are sorted by it: what comes after is not read. The blocked ones, which wait together, lie behind the others; their
+        own times, of which all but the last say nothing, are none of the rest's.
         """
+        blocked_until = taken.waiting.blocked_until if taken.waiting is not None else None
         with self.storage.open(taken.open) as source, pq.ParquetFile(source) as file:
-            place, footer = file.schema_arrow.get_field_index("next_attempt_at"), file.metadata
-            found = [footer.row_group(number).column(place).statistics for number in range(footer.num_row_groups)]
-            first = [each.min if each is not None and each.has_min_max else None for each in found]
+            first = [_first_time(file, number, until, blocked_until) for number in range(file.metadata.num_row_groups)]
             groups = [number for number, moment in enumerate(first) if moment is not None and moment <= until]
             later = [moment for moment in first if moment is not None and moment > until]
             return file.read_row_groups(groups, columns=columns, use_threads=False), min(later, default=None)
@@ -263,6 +264,19 @@ def _continued(appended: pa.Table, latest: pa.Table, touched: pa.Table) -> pa.Ta
     first = mine.group_by(_KEY).aggregate([("seq", "min")])
     late = first.filter(pc.greater(first["seq_min"], 1)).select(_KEY)
     return late.join(opened.select(_KEY), _KEY, join_type="left semi") if late.num_rows else late
+
+
+def _first_time(file: pq.ParquetFile, group: int, until: datetime, blocked_until: datetime | None) -> datetime | None:
+    """Return what the first of a row group of open recordings waits for; ``until``, where only the rows can tell."""
+    moments, states = (_bounds(file, group, name) for name in ("next_attempt_at", "state"))
+    if moments is None or states is None or State.BLOCKED.value not in states:
+        return moments[0] if moments is not None else None
+    return blocked_until if states[0] == states[1] else until  # an older version put blocked ones among the others
+
+
+def _bounds(file: pq.ParquetFile, group: int, column: str) -> tuple[Any, Any] | None:
+    found = file.metadata.row_group(group).column(file.schema_arrow.get_field_index(column)).statistics
+    return (found.min, found.max) if found is not None and found.has_min_max else None
 
 
 def _one(execution_id: str) -> pa.Table:
