@@ -5,12 +5,15 @@ Only names of these shapes are the ledger's: what a file manager, a console or a
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import date, datetime
 from uuid import uuid4
 
 from assets.recordings import names
 
+_KNOWN = 16_384
+"""Paths that are not looked at again: each reading of a snapshot brings those of all days."""
 _DAY = r"\d{4}-\d\d-\d\d"
 _MONTH = r"[^/]+-\d{4}-\d\d"
 _APPENDED = re.compile(rf"{names.TAIL}/(?P<partition>provider=[^/]+)/(?P<day>{_DAY})_[^/]+\.parquet")
@@ -92,6 +95,7 @@ def is_appended(path: str) -> bool:
     return _APPENDED.fullmatch(path) is not None
 
 
+@functools.lru_cache(maxsize=_KNOWN)
 def is_history(path: str) -> bool:
     """Return whether a path is that of a file of compacted events."""
     found = _FILED.fullmatch(path)
@@ -119,6 +123,7 @@ def partition_of(path: str) -> str:
     return f"{found['partition']}/date={found['day']}"
 
 
+@functools.lru_cache(maxsize=_KNOWN)
 def is_derived(path: str) -> bool:
     """Return whether a path is that of a file which a fold makes, and can make again: a state, a list of days, an index."""
     return any(shape.fullmatch(path) for shape in (_STATE, _LEDGER, _IDS))
