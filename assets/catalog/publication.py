@@ -78,8 +78,9 @@ def publish(storage: ArchiveStorage, specs: Iterable[ProviderSpec], now: datetim
         storage.sweep()
     for _ in range(_TRIES - 1):
         publication = _publish_once(storage, specs, now)
-        # Another publication may have folded and put a newer catalog meanwhile, which ours has replaced: then once more.
-        if _generations(storage, specs) == publication.generations:
+        # Another publication may have folded and put a newer catalog meanwhile, which ours has replaced; or many of them have, and
+        # removed ours as an old one before it was pointed to. Then once more.
+        if _generations(storage, specs) == publication.generations and storage.exists(publication.path):
             return publication
     return _publish_once(storage, specs, now)
 
@@ -115,9 +116,11 @@ def _put(storage: ArchiveStorage, built: Path, now: datetime, generations: dict[
     reached(Failpoint.CATALOG_PUT)
     storage.write(POINTER, msgspec.json.encode(pointer))
     reached(Failpoint.CATALOG_POINTED)
-    versions = sorted(info.path for info in storage.list(VERSIONS) if info.path.endswith(".duckdb"))
-    for old in versions[:-_KEPT_VERSIONS]:
-        storage.delete(old)
+    # By the storage's clock: who was slow has an early time in the name of what is pointed to now.
+    versions = sorted((info.modified, info.path) for info in storage.list(VERSIONS) if info.path.endswith(".duckdb"))
+    for _, old in versions[:-_KEPT_VERSIONS]:
+        if old != path:
+            storage.delete(old)
     return pointer
 
 

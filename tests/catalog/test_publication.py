@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from assets.recordings import names
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import State
 from resources.errors import StorageError
+from resources.failpoints import Failpoint, hooked
 from resources.providers.registry import PROVIDERS
 from resources.storage import ArchiveStorage, open_storage
 from tests.catalog.lakes import NOW, append, asked, day, event, opened, put_executions
@@ -250,6 +252,33 @@ def test_the_pointer_says_what_is_shown(root: Path) -> None:
     storage.write(POINTER, b"{")
     with pytest.raises(StorageError, match="damaged"):
         current(storage)
+
+
+def test_who_is_slow_points_to_a_catalog_that_is_there() -> None:
+    """On object storage an early clock removes other versions, never one's own; what others have removed of it is made again."""
+    storage = open_storage(f"memory://{uuid.uuid4().hex}/archive")
+    append(storage, [event("feather", "a")])
+
+    def others() -> None:
+        for minutes in range(1, 6):
+            assert storage.exists(publish(storage, SPECS, NOW + timedelta(minutes=minutes)).path)
+
+    others()
+    assert storage.exists(publish(storage, SPECS, NOW).path)
+    turns = [True]
+
+    def interrupt(at: Failpoint) -> None:
+        if at is Failpoint.CATALOG_PUT and turns:
+            turns.clear()
+            others()
+
+    with hooked(interrupt):
+        slow = publish(storage, SPECS, NOW)
+    told = current(storage)
+    assert told is not None
+    assert told.path == slow.path
+    assert storage.exists(told.path)
+    assert len(list(storage.list("catalog"))) <= 5  # versions, and the pointer
 
 
 def test_readers_never_fail_while_folds_compactions_and_publications_go_on(root: Path) -> None:

@@ -319,7 +319,9 @@ _WRONG = "no recording of this world|is not what was sent"
 MUTATIONS = (
     Mutation("no fsync before the name", f"{_LOST}|{_WRONG}", _patched(LocalStorage, "_settle", _settle_without_sync)),
     Mutation(
-        "no fsync of the folder", f"{_LOST}|sidecar is missing", _patched(LocalStorage, "_publish", _publish_without_folder_sync)
+        "no fsync of the folder",
+        f"{_LOST}|sidecar is missing|it is not there",
+        _patched(LocalStorage, "_publish", _publish_without_folder_sync),
     ),
     Mutation("no fsync of a new folder's name", _LOST, _patched(LocalStorage, "_make_folders", _make_folders_that_are_missing)),
     Mutation("publish before verifying", _WRONG, _patched(LocalStorage, "create_from", _create_in_place)),
