@@ -78,8 +78,8 @@ def publish(storage: ArchiveStorage, specs: Iterable[ProviderSpec], now: datetim
         storage.sweep()
     for _ in range(_TRIES - 1):
         publication = _publish_once(storage, specs, now)
-        # Another publication may have folded and put a newer catalog meanwhile, which ours has replaced; or many of them have, and
-        # removed ours as an old one before it was pointed to. Then once more.
+        # Another publication may have folded and put a newer catalog meanwhile, which ours has replaced; or many have, and
+        # have removed ours as an old one before the pointer named it. Then once more.
         if _generations(storage, specs) == publication.generations and storage.exists(publication.path):
             return publication
     return _publish_once(storage, specs, now)
