@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,24 +14,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from assets.recordings import names
-from assets.recordings.audit.verification import Verification
 from assets.recordings.compaction import CompactionReport, compact
 from assets.recordings.events import Event, to_table
 from assets.recordings.ledger import Ledger, places
 from assets.recordings.lifecycle import State
 from assets.recordings.manifest import publish_manifest, read_manifest
 from resources.errors import StorageError
-from resources.failpoints import Failpoint, hooked
+from resources.failpoints import Failpoint
 from resources.storage import open_storage
+from tests.recordings.compacting import check_sums, faults, files, killed_at, rows
 from tests.recordings.test_ledger import COPY, DAY, NOW, event
 
 NEXT = DAY + timedelta(days=1)
 NO_GRACE = timedelta(0)
 DAY_LONG = timedelta(days=1)
-
-
-class KilledError(BaseException):
-    """The process ends here."""
 
 
 @pytest.fixture
@@ -66,52 +60,6 @@ def tidy(ledger: Ledger, grace: timedelta = NO_GRACE) -> CompactionReport:
         publish_manifest(ledger, "feather", day)
     ledger.fold("feather")
     return compact(ledger, "feather", grace=grace, shown=None)
-
-
-def files(ledger: Ledger, tree: str) -> list[str]:
-    """Return the files of a tree."""
-    return [info.path for info in ledger.storage.list(f"{tree}/provider=feather")]
-
-
-def rows(ledger: Ledger) -> list[str]:
-    """Return every event that the ledger gives, in an order of their own."""
-    return sorted(repr(row) for row in ledger.events_table("feather").to_pylist())
-
-
-def faults(ledger: Ledger) -> dict[str, list[str]]:
-    """Return what verify says of everything but the recordings' bytes, which these tests do not have."""
-    found: dict[str, list[str]] = {}
-    verification = Verification(Ledger(ledger.storage), "feather")
-    for verdict in itertools.chain(*map(verification.check, verification.days()), verification.finish()):
-        if verdict.fault and not verdict.is_copy:
-            found.setdefault(verdict.path, []).append(verdict.fault)
-    return found
-
-
-def check_sums(ledger: Ledger) -> None:
-    """Let the system's own tool check every manifest, but for recordings, and see that every file of events is in one."""
-    root = ledger.storage.local_path()
-    assert root is not None
-    lines = [
-        line
-        for path in sorted((root / names.MANIFESTS).rglob(names.MANIFEST_NAME))
-        for line in path.read_text().splitlines(keepends=True)
-        if "  recordings/" not in line
-    ]
-    done = subprocess.run(
-        ["/usr/bin/env", "sha256sum", "-c", "--quiet", "-"],
-        input="".join(lines),
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    listed = {line.partition("  ")[2].strip() for line in lines}
-    assert listed >= {
-        *files(ledger, names.TAIL),
-        *(path for part in ledger.partitions("feather").values() if (path := part.history)),
-    }
 
 
 def test_the_same_events_from_one_file_a_day(ledger: Ledger) -> None:
@@ -209,14 +157,7 @@ def test_killed_anywhere_readers_are_right_and_the_next_one_ends_it(ledger: Ledg
     ledger.append([event("new", day=NEXT)], NOW)
     before, state = rows(ledger), ledger.read_day("feather", DAY)
     opened = ledger.read_open("feather")
-    left = [turn]
-
-    def die(at: Failpoint) -> None:
-        left[0] -= at is point
-        if left[0] == 0:
-            raise KilledError
-
-    with hooked(die), pytest.raises(KilledError):
+    with killed_at(point, turn):
         tidy(ledger)
     for look in range(2):
         fresh = Ledger(ledger.storage)

@@ -22,7 +22,7 @@ from assets.recordings.manifest import publish_manifest
 from resources.errors import StorageError
 from resources.failpoints import Failpoint, hooked
 from resources.storage import open_storage
-from tests.recordings.test_compaction import KilledError, check_sums, faults, files, rows
+from tests.recordings.compacting import check_sums, faults, files, killed_at, rows
 from tests.recordings.test_ledger import DAY, NOW, event
 
 AUGUST = [date(2026, 8, 30), date(2026, 8, 31)]
@@ -184,14 +184,7 @@ def test_killed_anywhere_readers_are_right_and_the_next_one_ends_it(ledger: Ledg
     tidy(ledger, settled=EVERY_MONTH)
     fill(ledger)
     before = told(ledger)
-    left = [turn]
-
-    def die(at: Failpoint) -> None:
-        left[0] -= at is point
-        if left[0] == 0:
-            raise KilledError
-
-    with hooked(die), pytest.raises(KilledError):
+    with killed_at(point, turn):
         settle(ledger)
     assert told(ledger) == before
     for _ in range(3):
