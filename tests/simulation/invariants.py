@@ -176,8 +176,11 @@ class Watcher:
         # Where a 404 also means a wrong base URL, it is believed once the address has led to another recording, and somebody has
         # lived to say so: who adopts a copy does not know which address it came from.
         told = (event for key, event in self.lives.items() if key.provider == recording.key.provider)
-        doubted = recording.key.provider == "kataven" and not any(event.proved_base for event in told)
-        return frozenset({State.BLOCKED}) if doubted else frozenset({State.ABSENT})
+        if recording.key.provider != "kataven" or any(event.proved_base for event in told):
+            return frozenset({State.ABSENT})
+        # Or an event said so that another has outdone since.
+        outdone = Ledger(self.storage).events_table(recording.key.provider)["proved_base"]
+        return frozenset({State.BLOCKED} if outdone.null_count == len(outdone) else {State.BLOCKED, State.ABSENT})
 
     def _the_archive_verifies(self) -> None:
         ledger = Ledger(self.storage)
