@@ -17,11 +17,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from assets.catalog.columns import CATALOG_INFO, EXECUTIONS, SHARED_TABLES, Table, published_tables
+from assets.catalog.columns import CATALOG_INFO, EXECUTIONS, RECORDINGS_OF, SHARED_TABLES, Table, published_tables
 from assets.catalog.facts import Facts
 from assets.catalog.filesystem import mount
 from assets.catalog.lanes import Lane
-from assets.catalog.sources import SEED, Root, Types, literal, scan, scan_tail, types_of
+from assets.catalog.sources import SEED, Root, Types, literal, scan, scan_day, scan_tail, types_of
 from assets.executions.schema import column_docs, lake_schema
 from assets.recordings import names
 from assets.recordings.events import SCHEMA as EVENT_SCHEMA
@@ -103,7 +103,9 @@ class _Builder:
         self._sources()
         report.rows["coverage"] = self._tables()
         for name in _VIEWS:
-            self.connection.execute(Template((_SQL / f"{name}.sql").read_text()).substitute(_WORDS))
+            self.connection.execute(_sql(name))
+        self.connection.execute(_sql("recordings_of", state=self._state_of_day()))
+        described(self.connection, RECORDINGS_OF)
         for table in (*SHARED_TABLES, *published_tables(), *(provider_table(lane.spec) for lane in self.lanes), CATALOG_INFO):
             commented(self.connection, table, "TABLE" if table.stored else "VIEW")
         report.rows["executions"] = sum(report.rows[lane.spec.view] for lane in self.lanes)
@@ -126,6 +128,13 @@ class _Builder:
         )
         segments = (segment.path for lane in self.lanes for segment in lane.snapshot.ids)
         self._view("published.ids", self._scan({"provider": "VARCHAR", **self._types(PAIRS)}, segments))
+
+    def _state_of_day(self) -> str:
+        files = (path for lane in self.lanes for path in (*lane.states, *lane.months))
+        empty = f"{names.tail_folder(self.lanes[0].spec.name)}/{SEED}"
+        types = self._types(EVENT_SCHEMA)
+        provider, day = "of_provider", "CAST(of_date AS DATE)"
+        return scan_day(self._root, names.STATES, types, files, empty, provider=provider, day=day)
 
     def _days(self) -> Iterator[dict[str, object]]:
         """Yield where the state of each day lies; also of that one which the views ask for instead of none."""
@@ -191,6 +200,15 @@ def commented(connection: duckdb.DuckDBPyConnection, table: Table, kind: str) ->
         connection.execute(f'COMMENT ON COLUMN {table.name}."{column}" IS {literal(comment)}')
 
 
+def described(connection: duckdb.DuckDBPyConnection, macro: Table) -> None:
+    """Write the comment of a macro that answers like a table."""
+    connection.execute(f"COMMENT ON MACRO TABLE {macro.name} IS {literal(macro.comment)}")
+
+
+def _sql(name: str, **words: str) -> str:
+    return Template((_SQL / f"{name}.sql").read_text()).substitute(_WORDS | words)
+
+
 def _listed(words: Iterable[str]) -> str:
     return ", ".join(literal(word) for word in sorted(words))
 
@@ -201,6 +219,25 @@ _SHOWN = (
     *("media_seconds", "expected_seconds", "flaw"),
 )
 """What decides which event of a recording wins, and what is shown of it."""
+_RECORDING = """provider,
+    execution_id,
+    leg,
+    "date",
+    state,
+    attempts,
+    next_attempt_at,
+    -- The latest event may be about the execution, or an audit's: the copy says itself when it was made.
+    CASE WHEN state = 'archived' THEN coalesce(archived_at, "at") END AS archived_at,
+    path,
+    bytes,
+    sha256,
+    content_type,
+    media_seconds,
+    expected_seconds,
+    flaw,
+    outcome AS last_outcome,
+    http_status AS last_http_status"""
+"""What is said of a recording, from its winning event."""
 _TERMINAL = _listed(state.value for state in TERMINAL_STATES)
 _WORDS = {
     "terminal": _TERMINAL,
@@ -211,6 +248,7 @@ _WORDS = {
         "row(state = 'archived', CASE WHEN coalesce(path, '') <> '' THEN coalesce(\"number\", 1) ELSE 0 END, epoch, "
         f'state IN ({_TERMINAL}), seq, "at", event_id)'
     ),
+    "recording": _RECORDING,
     "shown": ", ".join(f'"{name}"' for name in _SHOWN),
     "event": ", ".join(f'"{name}"' for name in EVENT_SCHEMA.names),
     "packed": ", ".join("days.provider" if name == "provider" else f'"{name}"' for name in EVENT_SCHEMA.names),

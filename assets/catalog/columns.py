@@ -73,6 +73,12 @@ RECORDINGS = Table(
     },
 )
 
+RECORDINGS_OF = Table(
+    "recordings_of",
+    "recordings of one provider and day, as recordings_of('asteroid', '2026-11-20'), without a look at any other day. A macro.",
+    RECORDINGS.columns,
+)
+
 ATTEMPTS = Table(
     "recording_attempts",
     "One row for each try to archive a recording: the history behind recordings.",

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import duckdb
 
-from assets.catalog.build import STORAGE_VERSION, commented, provider_table
-from assets.catalog.columns import CATALOG_INFO, EXECUTIONS, SHARED_TABLES
+from assets.catalog.build import STORAGE_VERSION, commented, described, provider_table
+from assets.catalog.columns import CATALOG_INFO, EXECUTIONS, RECORDINGS_OF, SHARED_TABLES
 from assets.catalog.filesystem import mount
 from assets.catalog.publication import local_catalog
 from assets.catalog.sources import literal
@@ -84,6 +84,10 @@ def _copied(storage: ArchiveStorage, catalog: Path, specs: Sequence[ProviderSpec
         parts = " UNION ALL ".join(f"SELECT {shared} FROM {table.name}" for table in own)  # noqa: S608 -- as above
         connection.execute(f"CREATE VIEW executions AS {parts}")
         commented(connection, EXECUTIONS, "VIEW")
+        of_day = 'provider = of_provider AND "date" = CAST(of_date AS DATE)'
+        macro = f"CREATE MACRO recordings_of(of_provider, of_date) AS TABLE SELECT * FROM recordings WHERE {of_day}"  # noqa: S608
+        connection.execute(macro)
+        described(connection, RECORDINGS_OF)
         connection.execute("COMMIT")
         connection.execute("USE memory")
         connection.execute("DETACH copied")

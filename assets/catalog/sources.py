@@ -138,9 +138,6 @@ def scan_tail(root: Root, folder: str, wanted: Types, known: Iterable[str]) -> s
         wanted: columns that a file lacks are NULL.
         known: paths of files to leave out.
     """
-    shape = ", ".join(
-        f"{literal(name)}: {{name: {literal(name)}, type: {literal(kind)}, default_value: NULL}}" for name, kind in wanted.items()
-    )
     from_name = {
         "provider": f"split_part(split_part(filename, '/{folder}/provider=', 2), '/', 1)",
         "date": "TRY_CAST(left(parse_filename(filename), 10) AS DATE)",
@@ -150,11 +147,48 @@ def scan_tail(root: Root, folder: str, wanted: Types, known: Iterable[str]) -> s
     names = "".join(f"/{path.rpartition('/')[2]}" for path in sorted(known))
     return (
         f"SELECT {columns} FROM read_parquet({root.sql} || '/{folder}/provider=*/*.parquet', "  # noqa: S608 -- ours
-        f"schema = MAP {{{shape}}}, filename = true) "
+        f"schema = {_shape(wanted)}, filename = true) "
         r"WHERE regexp_matches(parse_filename(filename), '^\d{4}-\d\d-\d\d_') "
         f"AND {from_name['date']} IS NOT NULL "
         f"AND NOT contains({literal(f'{names}/')}, '/' || parse_filename(filename) || '/')"
     )
+
+
+def scan_day(root: Root, folder: str, wanted: Types, files: Iterable[str], empty: str, *, provider: str, day: str) -> str:
+    """Return a SELECT of the ``wanted`` columns from the one file that has the rows of a provider's day.
+
+    Which file that is, is found in a text of all of them when the query is bound: no other one is opened, nor even listed.
+
+    Args:
+        root: the archive root.
+        folder: of the files, relative to the root.
+        wanted: columns that the file lacks are NULL; ``provider`` and ``date`` are among them.
+        files: paths ``provider=<name>/date=<day>/<file>`` below the folder, or those of a month, ``month=<name>-<month>``, where
+            days share a file. Of a day that has a file of its own, that one counts.
+        empty: the path of a file without rows, for days that there are not, relative to the root.
+        provider: the SQL of its name, a constant.
+        day: the SQL of the day, a constant DATE.
+    """
+    listed = literal("".join(f"{_BETWEEN}{path.removeprefix(f'{folder}/')}" for path in sorted(files)))
+    places = (f"concat('date=', {day})", f"concat('month=', {provider}, '-', strftime({day}, '%Y-%m'))")
+    marks = [f"concat('{_BETWEEN}provider=', {provider}, '/', {place}, '/')" for place in places]
+    found = [f"nullif(split_part(split_part({listed}, {mark}, 2), '{_BETWEEN}', 1), '')" for mark in marks]
+    paths = [
+        f"'{folder}/provider=' || {provider} || '/' || {place} || '/' || {name}"
+        for place, name in zip(places, found, strict=True)
+    ]
+    return (
+        f"SELECT {', '.join(map(_quoted, wanted))} "  # noqa: S608 -- ours
+        f"FROM read_parquet({root.sql} || '/' || coalesce({', '.join(paths)}, {literal(empty)}), "
+        f"schema = {_shape(wanted)}, hive_partitioning = false) "
+        f'WHERE provider = {provider} AND "date" = {day}'
+    )
+
+
+def _shape(wanted: Types) -> str:
+    """Return the columns that files are read by, by name; one that a file lacks is NULL. One text is bound in half the time."""
+    entries = ", ".join(f'{name}={{"name": "{name}", "type": "{kind}", "default_value": NULL}}' for name, kind in wanted.items())
+    return f'CAST({literal(f"{{{entries}}}")} AS MAP(VARCHAR, STRUCT("name" VARCHAR, "type" VARCHAR, default_value VARCHAR)))'
 
 
 def _quoted(name: str) -> str:

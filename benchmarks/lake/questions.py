@@ -109,9 +109,8 @@ def _one_by_sql(connection: duckdb.DuckDBPyConnection, provider: str, execution_
     ).fetchall()
     found: list[tuple[object, ...]] = []
     for (day,) in days:
-        where = f"provider = '{provider}' AND date = DATE '{day}' AND execution_id = ?"
-        query = f"SELECT * FROM recordings WHERE {where}"  # noqa: S608 -- our own names and days
-        found += connection.execute(query, [execution_id]).fetchall()
+        query = "SELECT * FROM recordings_of(?, ?) WHERE execution_id = ?"
+        found += connection.execute(query, [provider, day, execution_id]).fetchall()
     return found
 
 

@@ -67,6 +67,9 @@ def test_a_copy_needs_no_lake(tmp_path: Path) -> None:
     with duckdb.connect(str(target), read_only=True) as connection:
         bare = "SELECT column_name FROM duckdb_columns() WHERE NOT internal AND coalesce(comment, '') = ''"
         assert connection.execute(bare).fetchall() == []
+        of_day = connection.execute("SELECT * FROM recordings_of('feather', ?) ORDER BY ALL", [day(1)]).fetchall()
+        asked = "SELECT * FROM recordings WHERE provider = 'feather' AND date = ? ORDER BY ALL"
+        assert of_day == connection.execute(asked, [day(1)]).fetchall() != []
 
 
 def test_a_part_is_copied(tmp_path: Path) -> None:

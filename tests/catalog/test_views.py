@@ -8,11 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from assets.catalog.columns import ATTEMPTS, COVERAGE, RECORDINGS
+from assets.catalog.columns import ATTEMPTS, COVERAGE, RECORDINGS, RECORDINGS_OF
 from assets.catalog.publication import publish
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
@@ -57,6 +58,7 @@ def check(storage: ArchiveStorage) -> None:
             where = f"provider = '{provider}' AND \"date\" = '{on}'"
             mine = Counter({row: count for row, count in recordings.items() if row[0] == provider and row[3] == on})
             assert told(storage, "recordings", RECORDINGS.columns, where) == mine
+            assert told(storage, f"recordings_of('{provider}', '{on}')", RECORDINGS.columns) == mine
     known = {(row[1], row[0], row[3]) for row in recordings}
     assert told(storage, "execution_days", ("execution_id", "provider", "date")) == Counter(known)
 
@@ -124,6 +126,30 @@ def test_what_had_ended_is_due_again_when_a_person_says_so(storage: ArchiveStora
     assert {key[1] for key in lakes.due(storage)} == {"b", "new"}
     publish(storage, PROVIDERS.values(), NOW)
     assert {name for (name,) in told(storage, "due", ("execution_id",))} == {"b", "new"}
+
+
+def test_a_day_asks_for_no_other_one(storage: ArchiveStorage) -> None:
+    """``recordings_of`` reads its own day's file alone: the others may be gone. Days and providers that are not have no rows."""
+    append(storage, [event(provider="feather", name=f"of {number}", on=lakes.day(number)) for number in range(3)])
+    publish(storage, PROVIDERS.values(), NOW)
+    append(storage, [event(provider="feather", name="later", on=lakes.day(1))])
+    for path in _root(storage).glob("lake/recordings/provider=*/date=*/*.parquet"):
+        if f"date={lakes.day(1)}" not in str(path):
+            path.unlink()
+    with duckdb.connect(str(_root(storage) / "archive.duckdb"), read_only=True) as connection:
+        ask = "SELECT execution_id FROM recordings_of(?, ?) ORDER BY 1"
+        assert connection.execute(ask, ["feather", lakes.day(1)]).fetchall() == [("later",), ("of 1",)]
+        for provider, on in (
+            ("feather", "1999-12-31"),
+            ("Feather", str(lakes.day(1))),
+            ("no'body", str(lakes.day(1))),
+            (None, None),
+        ):
+            assert connection.execute(ask, [provider, on]).fetchall() == []
+        with pytest.raises(duckdb.ConversionException, match="yesterday"):
+            connection.execute(ask, ["feather", "yesterday"])
+        kind = "SELECT function_type, parameters, comment FROM duckdb_functions() WHERE function_name = 'recordings_of'"
+        assert connection.execute(kind).fetchall() == [("table_macro", ["of_provider", "of_date"], RECORDINGS_OF.comment)]
 
 
 def _go(storage: ArchiveStorage, steps: list[list[Event] | str]) -> None:

@@ -6,41 +6,47 @@ WITH news AS MATERIALIZED (
         "date",
         execution_id,
         leg,
-        max($order) AS "rank",
-        arg_max({'state': state, 'attempts': attempts, 'next': next_attempt_at, 'outcome': outcome, 'status': http_status}, $order) AS facts,
+        -- The winning event, as its rank comes first in it.
+        max({
+            'rank': $order,
+            'facts': {'state': state, 'attempts': attempts, 'next': next_attempt_at, 'outcome': outcome, 'status': http_status}
+        }) AS winner,
         min(seq) AS first_seq,
         max(epoch) = max(epoch) FILTER (outcome = 'requeued') AS requeued
     FROM published.tail
     GROUP BY ALL
 ),
-current AS (
+touched AS (
     SELECT
-        known.provider,
-        known."date",
-        known.execution_id,
-        known.leg,
+        news.provider,
+        news."date",
+        news.execution_id,
+        news.leg,
         CASE
-            WHEN news."rank" > $order THEN news.facts
+            WHEN known."at" IS NULL OR news.winner.rank > $order THEN news.winner.facts
             ELSE {'state': state, 'attempts': attempts, 'next': next_attempt_at, 'outcome': outcome, 'status': http_status}
         END AS facts
-    FROM published.open_recordings AS known
-    LEFT JOIN news USING (provider, "date", execution_id, leg)
-    UNION ALL
-    -- What began before the tail, and was not open by then, had ended: a slow run's words do not open it again, a person's do.
-    SELECT provider, "date", execution_id, leg, facts
     FROM news
-    ANTI JOIN published.open_recordings USING (provider, "date", execution_id, leg)
-    WHERE first_seq = 1 OR requeued
+    LEFT JOIN published.open_recordings AS known USING (provider, "date", execution_id, leg)
+    -- What began before the tail, and was not open by then, had ended: a slow run's words do not open it again, a person's do.
+    WHERE known."at" IS NOT NULL OR first_seq = 1 OR requeued
 )
+-- What the tail says nothing of, as it was published: asked for without a look at the others.
 SELECT
     provider,
     execution_id,
     leg,
     "date",
-    facts.state AS state,
-    facts.attempts AS attempts,
-    facts.next AS next_attempt_at,
-    facts.outcome AS last_outcome,
-    facts.status AS last_http_status
-FROM current
+    state,
+    attempts,
+    next_attempt_at,
+    outcome AS last_outcome,
+    http_status AS last_http_status
+FROM published.open_recordings
+ANTI JOIN news USING (provider, "date", execution_id, leg)
+WHERE state IN ($open) AND next_attempt_at <= now()
+UNION ALL
+SELECT
+    provider, execution_id, leg, "date", facts.state, facts.attempts, facts.next, facts.outcome, facts.status
+FROM touched
 WHERE facts.state IN ($open) AND facts.next <= now();

@@ -21,22 +21,5 @@ untouched AS NOT MATERIALIZED (
     ANTI JOIN news USING (provider, "date", execution_id, leg)
 )
 SELECT
-    provider,
-    execution_id,
-    leg,
-    "date",
-    state,
-    attempts,
-    next_attempt_at,
-    -- The latest event may be about the execution, or an audit's: the copy says itself when it was made.
-    CASE WHEN state = 'archived' THEN coalesce(archived_at, "at") END AS archived_at,
-    path,
-    bytes,
-    sha256,
-    content_type,
-    media_seconds,
-    expected_seconds,
-    flaw,
-    outcome AS last_outcome,
-    http_status AS last_http_status
+    $recording
 FROM (FROM untouched UNION ALL BY NAME FROM touched);
