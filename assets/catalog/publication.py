@@ -10,12 +10,12 @@ it has been replaced for a while.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 import msgspec
@@ -30,12 +30,14 @@ from resources.failpoints import Failpoint, reached
 from resources.providers.protocol import ProviderSpec
 from resources.redaction import redact
 from resources.storage import ArchiveStorage
+from resources.storage.faults import storage_faults
 
 CATALOG_NAME = "archive.duckdb"
 VERSIONS = "catalog"
 POINTER = f"{VERSIONS}/current.json"
 _KEPT_VERSIONS = 3
 _TRIES = 4
+_PIECE_BYTES = 8 * 1024 * 1024
 
 
 class Pointer(msgspec.Struct, frozen=True):
@@ -152,8 +154,12 @@ def shown_generations(storage: ArchiveStorage) -> dict[str, int]:
 def local_catalog(storage: ArchiveStorage, folder: Path) -> Path:
     """Return a local file with the current catalog: the published one itself, or a copy in ``folder``.
 
+    Publications remove old versions: where one is gone before it was read to its end, the pointer is asked again.
+
     Raises:
-        StorageError: none has been published yet; the message says how to make one.
+        StorageError: none has been published yet, or what the pointer names is not there, however often it is asked; the message
+            says what to do. Or the root failed.
+        OSError: ``folder`` cannot be written.
     """
     local = storage.local_path(CATALOG_NAME)
     missing = StorageError(f"no catalog in {storage.describe()} yet: run `recording-archive run`, or launch the catalog asset")
@@ -161,13 +167,43 @@ def local_catalog(storage: ArchiveStorage, folder: Path) -> Path:
         if not local.exists():
             raise missing
         return local
-    pointer = current(storage)
-    if pointer is None:
-        raise missing
-    target = folder / Path(pointer.path).name
-    if not target.exists():
-        partial = target.with_suffix(".partial")
-        with storage.open(pointer.path) as source, partial.open("wb") as sink:
-            shutil.copyfileobj(source, sink, 8 * 1024 * 1024)
+    gone: list[str] = []
+    while len(gone) < _TRIES:
+        pointer = current(storage)
+        if pointer is None:
+            raise missing
+        try:
+            return _copied(storage, pointer.path, folder)
+        except NotStoredError:
+            gone.append(pointer.path)
+    msg = (
+        f"{POINTER} in {storage.url} has named {', '.join(dict.fromkeys(gone))}, and nothing is there: "
+        "run this again in a minute, when no publication is at work; if it stays so, launch the catalog asset: it makes it anew"
+    )
+    raise StorageError(msg)
+
+
+def _copied(storage: ArchiveStorage, path: str, folder: Path) -> Path:
+    """Return a whole local copy of a version; one that is there already is taken, since versions never change.
+
+    Raises:
+        NotStoredError: the version is gone.
+    """
+    target = folder / Path(path).name
+    if target.exists():
+        return target
+    partial = target.with_suffix(".partial")
+    try:
+        with storage.open(path) as source, partial.open("wb") as sink:
+            while piece := _piece(storage, path, source):
+                sink.write(piece)
         partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
     return target
+
+
+def _piece(storage: ArchiveStorage, path: str, source: BinaryIO) -> bytes:
+    # The errors of the root alone: those of the local folder are none of the root's.
+    with storage_faults(storage.url, f"read {path}", reading=True):
+        return source.read(_PIECE_BYTES)

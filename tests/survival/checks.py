@@ -6,12 +6,14 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from assets.catalog.sources import SEED
 from assets.recordings.audit.verification import verify_day
 from assets.recordings.ledger import Ledger
+from resources.model import Leg, RecordingKey
 from resources.storage import open_storage
 from tests.end_to_end.truth import ask, assert_right, assert_whole, media_files, place_at
 from tests.survival.places import Identity, Place
@@ -24,6 +26,15 @@ def check_wreck(place: Place, truth: Sequence[Mapping[str, Any]]) -> dict[str, I
     """Check what a killed process left: every visible recording is whole. Return what is published."""
     assert_whole(place.look(), truth)
     return place.identities()
+
+
+def check_readers(place: Place, truth: Sequence[Mapping[str, Any]]) -> None:
+    """Check what readers are told who come to a whole archive while a process is at work in it, or died there."""
+    root = place.look()
+    _check_nothing_lost(root, truth)
+    _check_ledger(root)
+    _check_asked_one_by_one(root, truth)
+    assert_right(root, truth)
 
 
 def check_ended(
@@ -92,6 +103,18 @@ def _check_ledger(root: Path) -> None:
     for provider in {place_at(root, path)[0] for path, _ in there}:
         faults = [each.fault for day in ledger.days(provider) for each in verify_day(ledger, provider, day) if each.fault]
         assert not faults, f"verify: {faults}"
+
+
+def _check_asked_one_by_one(root: Path, truth: Sequence[Mapping[str, Any]]) -> None:
+    """By its day and by its id, the ledger knows each recording as archived, with the bytes of the truth."""
+    ledger = Ledger(open_storage(str(root)))
+    for row in truth:
+        key = RecordingKey(row["provider"], row["execution_id"], Leg(row["leg"]))
+        of_day = ledger.read_day(key.provider, date.fromisoformat(row["date"]))
+        for told in (of_day, ledger.find(key.provider, key.execution_id)):
+            copy = told[key].copy if key in told else None
+            assert copy is not None, f"the ledger does not know {key} as archived"
+            assert copy.sha256 == row["sha256"], f"another recording: {key}"
 
 
 def _check_manifests(root: Path) -> None:

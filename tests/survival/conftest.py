@@ -6,7 +6,7 @@ import contextlib
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,25 @@ __all__ = ["seaweed"]
 
 WORLD = WorldOptions(recordings=8, megabytes=24, days=1, calm=True)
 """Three recordings of the provider, one of them beyond a single PUT."""
+PAST = WorldOptions(seed=8, recordings=12, megabytes=2, days=3, calm=True)
+"""What was archived some months before: other recordings, several days of one month."""
+_MONTHS_BEFORE = timedelta(days=92)
 _CLEAN = {name.upper(): "" for name in Settings.model_fields}
+
+
+@dataclass(frozen=True)
+class Past:
+    """What an archive holds already, of a world that is no more.
+
+    Attributes:
+        root: a local archive with it.
+        truth: the provider's recordings.
+        fetched: how often each was asked of the media host.
+    """
+
+    root: Path
+    truth: list[dict[str, Any]]
+    fetched: dict[str, int]
 
 
 @dataclass
@@ -35,7 +53,8 @@ class World:
     """A sandbox, and processes that archive it.
 
     Attributes:
-        truth: the provider's recordings.
+        past: what lies in each root before the first process.
+        truth: the provider's recordings, those of the past among them.
         processes: how many were run.
         kills: how many of them were killed.
         ended: how the last one ended that was paused.
@@ -44,6 +63,7 @@ class World:
     sandbox: Sandbox
     nursery: Nursery
     folder: Path
+    past: Past | None = None
     processes: int = 0
     kills: int = 0
     ended: Ended = field(init=False, repr=False)
@@ -52,6 +72,8 @@ class World:
     def __post_init__(self) -> None:
         rows: list[dict[str, Any]] = self.sandbox.truth()["recordings"]  # type: ignore[assignment]
         self.truth = [row for row in rows if row["provider"] == PROVIDER]
+        if self.past is not None:
+            self.truth += self.past.truth
 
     @property
     def days(self) -> list[date]:
@@ -63,7 +85,8 @@ class World:
         """Return how often each recording was asked of the media host."""
         rows: list[dict[str, Any]] = self.sandbox.requests()["recordings"]  # type: ignore[assignment]
         counted = {row["execution_id"]: row["media_gets"] for row in rows if row["provider"] == PROVIDER}
-        return {row["execution_id"]: counted.get(row["execution_id"], 0) for row in self.truth}
+        known = (self.past.fetched if self.past is not None else {}) | counted
+        return {row["execution_id"]: known.get(row["execution_id"], 0) for row in self.truth}
 
     def environment(self, place: Place, **more: str) -> dict[str, str]:
         """Return the settings of a run."""
@@ -109,6 +132,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield World(sandbox, nursery, folder)
 
 
+@pytest.fixture(scope="module")
+def long_world(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Return the same world, before which some days of a month that ended long before its own were archived."""
+    folder = tmp_path_factory.mktemp("past")
+    place = Folder(folder / "archive")
+    end = (world.days[-1] - _MONTHS_BEFORE).replace(day=20)
+    with running_sandbox(replace(PAST, end_date=end)) as sandbox:
+        before = World(sandbox, world.nursery, folder)
+        ended = before.run(place)
+        assert ended.code == 0, ended.text
+        return World(world.sandbox, world.nursery, folder, Past(place.root, before.truth, before.fetched()))
+
+
 NewPlace = Callable[[], Place]
 
 
@@ -120,3 +156,17 @@ def new_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         return lambda: Folder(base / uuid.uuid4().hex)
     server: Seaweed = request.getfixturevalue("seaweed")
     return lambda: Bucket(server, f"{uuid.uuid4().hex}/archive", base / uuid.uuid4().hex)
+
+
+@pytest.fixture(scope="module")
+def new_long_place(new_place: NewPlace, long_world: World) -> NewPlace:
+    """Return a maker of roots that hold what was archived before the long world."""
+    past = long_world.past
+    assert past is not None
+
+    def make() -> Place:
+        place = new_place()
+        place.fill(past.root)
+        return place
+
+    return make

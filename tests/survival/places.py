@@ -35,6 +35,10 @@ class Place(Protocol):
         """Return path and identity of each recording; sidecars are none."""
         ...
 
+    def fill(self, archive: Path) -> None:
+        """Put there what a local archive holds, but for its catalog: that is one of another kind on another kind of root."""
+        ...
+
     def unfinished(self) -> list[str]:
         """Return what writers have left half-written."""
         ...
@@ -64,6 +68,12 @@ class Folder:
         found = {path.relative_to(self.root).as_posix(): path.stat() for path in media_files(self.root)}
         return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items()}
 
+    def fill(self, archive: Path) -> None:
+        """Copy the files."""
+        for path in _filed(archive):
+            (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(archive / path, self.root / path)
+
     def unfinished(self) -> list[str]:
         """Return the temporary files."""
         folder = self.root / ".tmp"
@@ -72,6 +82,14 @@ class Folder:
     def clear(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.root)
+
+
+def _filed(archive: Path) -> list[str]:
+    """Return the paths of a local archive's files, but for its catalog and what is below ``.tmp/``."""
+    trees = ("recordings", "manifests", "lake")
+    return sorted(
+        path.relative_to(archive).as_posix() for tree in trees for path in (archive / tree).rglob("*") if path.is_file()
+    )
 
 
 @functools.cache
@@ -130,6 +148,12 @@ class Bucket:
         found = self._objects()
         media = [name for name in found if name.startswith("recordings/") and not name.endswith(".json")]
         return {name: (found[name]["ETag"], found[name]["LastModified"]) for name in media}
+
+    def fill(self, archive: Path) -> None:
+        """Put the files as objects."""
+        for path in _filed(archive):
+            key, body = f"{self.prefix}/{path}", (archive / path).read_bytes()
+            _client(self.server.endpoint).put_object(Bucket=self.server.bucket, Key=key, Body=body)
 
     def unfinished(self) -> list[str]:
         """Return the temporary objects and the keys of unfinished multipart uploads."""

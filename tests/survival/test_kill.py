@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from resources.failpoints import VARIABLE, Failpoint
-from tests.survival.checks import check_ended, check_wreck
+from tests.survival.checks import check_ended, check_readers, check_wreck
 from tests.survival.conftest import NewPlace, World
-from tests.survival.places import Folder
+from tests.survival.places import Folder, Place
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,9 @@ OF_AUDITS = frozenset(
 )
 """Those of an audit and a rebuild, which a run does not come by: their own tests stop there."""
 OF_LONG_HISTORIES = frozenset({Failpoint.MONTH_WRITTEN})
-"""That of past months, which this world has none of: ``tests/recordings/test_months.py`` stops there, and the simulation."""
+"""That of past months: a world of one day has none, and its test puts some in the root before."""
+MADE_ANEW = ("archive.duckdb", "catalog/", "lake/executions_read/")
+"""What each run writes again: the catalog, and when it has read which day."""
 OF_A_RUN = [point for point in Failpoint if point not in OF_AUDITS | OF_LONG_HISTORIES]
 _KINDS = {"local": ONLY_OBJECT_STORAGE, "s3": ONLY_LOCAL}
 """Kind of root to the failpoints that it does not have."""
@@ -119,6 +121,57 @@ def _kill_and_check(world: World, new_place: NewPlace, hits: Counter[Failpoint],
         error.add_note(words)
         raise
     place.clear()  # twenty rounds are many gigabytes
+
+
+def _months(place: Place) -> list[str]:
+    """Return the names of the files of past months' states."""
+    return [path.name for path in place.look().glob("lake/recordings/*/month=*/*.parquet")]
+
+
+def _days(place: Place) -> int:
+    """Return how many files there are of single days' states."""
+    return len([*place.look().glob("lake/recordings/*/date=*/*.parquet")])
+
+
+def _contents(place: Place) -> dict[str, bytes]:
+    root = place.look()
+    found = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if not name.startswith(MADE_ANEW)}
+
+
+def test_killed_with_a_months_file_that_nobody_names(
+    long_world: World, new_long_place: NewPlace, hits: Counter[Failpoint], new_place: NewPlace
+) -> None:
+    """Past days' states become one file of their month: at every stop readers are right, and the next run ends what was begun.
+
+    The stops are the death of the process, the next one's way from the new snapshot to the catalog that stands on it, and the
+    end. The file of the dead process is gone then, and one run more changes nothing.
+    """
+    place, truth = new_long_place(), long_world.truth
+    (point,) = OF_LONG_HISTORIES
+    assert long_world.kill_at(place, point, 1).code == -9
+    published, before = check_wreck(place, truth), long_world.fetched()
+    check_readers(place, truth)
+    days = len({row["date"] for row in truth})
+    (left,) = _months(place)
+    assert _days(place) == days
+    with long_world.paused_at(place, Failpoint.CATALOG_BUILT, 2):
+        check_readers(place, truth)
+        (month,) = _months(place)
+        assert month != left
+        assert _days(place) == days, "the catalog that is there names them"
+    assert long_world.ended.code == 0, long_world.ended.text
+    check_ended(place, truth, published, before, long_world.fetched())
+    check_readers(place, truth)
+    assert (_months(place), _days(place)) == ([month], 1)
+    ended = _contents(place)
+    assert long_world.run(place).code == 0
+    check_ended(place, truth, published, before, long_world.fetched())
+    assert _contents(place) == ended
+    place.clear()
+    for number in range(1, ROUNDS):
+        once = Counter({**hits, point: 1})
+        _kill_and_check(long_world, new_long_place, once, point, f"{SEED}/{_kind(new_place)}/{point}/{number}")
 
 
 def test_a_variable_in_the_environment_kills(world: World, tmp_path: Path) -> None:

@@ -119,13 +119,15 @@ class Reader:
         found = [part.history] if part.history is not None else []
         return [*found, *(path for path in part.folded if self.storage.exists(path))]
 
-    def day(self, provider: str, day: date) -> pa.Table:
-        """Return the winning event of each recording of one partition."""
+    def day(self, provider: str, day: date, columns: list[str] | None = None) -> pa.Table:
+        """Return the winning event of each recording of one partition, or the ``columns`` of it."""
         taken = self.latest(provider)
         tail = [path for path in self.tail(provider, taken) if places.day_of(path) == day]
         part = self.partitions(taken).get(day)
         self.settle(tail)
-        return winning.winners_of([self.state(provider, part), self.table(tail)])
+        needed = None if columns is None else list(dict.fromkeys([*columns, *winning.ORDER_COLUMNS]))
+        latest = winning.winners_of([self.state(provider, part, needed), self.table(tail, needed)])
+        return latest if columns is None else latest.select(columns)
 
     def everything(self, provider: str) -> Iterable[pa.Table]:
         """Yield the winning events, a partition at a time."""
