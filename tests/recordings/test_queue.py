@@ -168,7 +168,7 @@ def test_the_queue_of_the_ledger_is_that_of_all_its_recordings(
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr("assets.recordings.ledger.files.ROW_GROUP_ROWS", 4)
         if older:
-            patch.setattr(folding, "to_bytes", lambda *tables: to_bytes(pa.concat_tables(tables).sort_by("next_attempt_at")))
+            patch.setattr(folding, "to_bytes", lambda *tables, **_: to_bytes(pa.concat_tables(tables).sort_by("next_attempt_at")))
         ledger = Ledger(open_storage(folder))
         if folded:
             ledger.append(events[: len(folded)], NOW)

@@ -142,7 +142,8 @@ def _put_open(reader: Reader, provider: str, generation: int, tables: Sequence[p
     table = pa.concat_tables([winning.empty(), *tables])
     by_time = table.sort_by([(name, "ascending") for name in ("next_attempt_at", "date", "execution_id", "leg")])
     is_blocked = pc.equal(by_time["state"], State.BLOCKED.value)
-    reader.storage.create(path, to_bytes(by_time.filter(pc.invert(is_blocked)), by_time.filter(is_blocked)))
+    parts = (by_time.filter(pc.invert(is_blocked)), by_time.filter(is_blocked))
+    reader.storage.create(path, to_bytes(*parts, read_often=("execution_id",)))
     return Opened(path, Waiting.of(table))
 
 
