@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import io
 import re
+import threading
 from datetime import datetime
 from typing import Any, BinaryIO
 
@@ -76,27 +77,54 @@ class LakeFileSystem(AbstractFileSystem):
 
 
 class _Reading(io.RawIOBase):
-    """A file that is closed when it is let go of: DuckDB does not close all that it opens."""
+    """A file that several threads of DuckDB read at once, closed when it is let go of: DuckDB does not close all that it opens.
+
+    DuckDB goes to a place and then reads there, in two calls, from any thread, on one handle. So a place that a thread went to is
+    that thread's own until it has read there; who reads without having gone anywhere goes on where the last reading ended.
+    """
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
+        self._reading = threading.Lock()
+        self._thread = threading.local()
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes."""
-        return self._source.read(size)
+        """Return the bytes at this thread's place."""
+        with self._reading:
+            place = self._place
+            if place is not None:
+                self._source.seek(place)
+                self._place = None
+            return self._source.read(size)
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Go to a place."""
-        return self._source.seek(offset, whence)
+        """Go to a place, for the next reading of this thread."""
+        if whence == io.SEEK_CUR:
+            offset += self.tell()
+        elif whence == io.SEEK_END:
+            with self._reading:
+                last = self._source.tell()
+                offset = self._source.seek(offset, whence)
+                self._source.seek(last)
+        self._place = offset
+        return offset
 
     def tell(self) -> int:
-        """Return the place."""
-        return self._source.tell()
+        """Return the place of the next reading."""
+        return self._source.tell() if self._place is None else self._place
 
     def close(self) -> None:
         """Close the file."""
         self._source.close()
         super().close()
+
+    @property
+    def _place(self) -> int | None:
+        return getattr(self._thread, "place", None)
+
+    @_place.setter
+    def _place(self, place: int | None) -> None:
+        self._thread.place = place
 
 
 def mount(connection: duckdb.DuckDBPyConnection, storage: ArchiveStorage) -> None:
