@@ -124,7 +124,7 @@ DUE = Table(
         "date": "UTC day of the execution's creation; the partition",
         "state": "pending, not_ready or blocked",
         "attempts": "tries so far that said something about the recording",
-        "next_attempt_at": "since when it is due",
+        "next_attempt_at": "since when it is due; blocked ones of a provider wait together, for the latest time of them",
         "last_outcome": "what the latest event said",
         "last_http_status": "the HTTP status of the latest answer, if one came",
     },

@@ -23,9 +23,14 @@ SEED = "schema.parquet"
 """The name of an empty file in each folder of the tail: a glob that matches nothing is an error in DuckDB 1.5. No event file's
 name has this shape, so the ledger takes no notice of it."""
 _BETWEEN = ";"
-_PROVIDER = re.compile(r".*/provider=[^/]+/")
+_PROVIDER = re.compile(r"(.*/)provider=[^/]+/")
 _PATTERN = re.compile(r"[*?\[]")
 _HIVE_TYPES = {"provider": "VARCHAR", "date": "DATE", "month": "VARCHAR"}
+_HIVE = rf"(^|/)({'|'.join(_HIVE_TYPES)})="
+_REFUSED = (
+    f"{', '.join(f'{name}=' for name in _HIVE_TYPES)} say in the lake what its files are about: no folder above it may be called "
+    "so. Put the archive, or a link to it, elsewhere, and SET VARIABLE archive_root to that. It is here now: "
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +41,11 @@ class Root:
 
     @property
     def sql(self) -> str:
-        """The expression."""
+        """The expression. It fails where DuckDB would take a part of the root for a column of the lake."""
+        given = f"regexp_replace(getvariable('archive_root'), {literal(_PATTERN.pattern)}, '[\\0]', 'g')"
         exact = _PATTERN.sub(r"[\g<0>]", self.text)  # a folder whose name looks like a pattern
-        return f"rtrim(coalesce(getvariable('archive_root'), {literal(exact)}), '/')"
+        root = f"rtrim(coalesce({given}, {literal(exact)}), '/')"
+        return f"CASE WHEN regexp_matches({root}, {literal(_HIVE)}) THEN error({literal(_REFUSED)} || {root}) ELSE {root} END"
 
 
 def literal(text: str) -> str:
@@ -114,16 +121,10 @@ def _by_path(path: str) -> dict[str, str]:
 
 def _read(root: Root, paths: Sequence[str], columns: str, by_path: Types) -> str:
     # One read for all providers: binding costs the opening of one file for each read.
-    folders: dict[str, list[str]] = {}
-    for path in (paths[0], *sorted(paths[1:])):
-        folder = _PROVIDER.match(path)
-        assert folder is not None, path  # noqa: S101 -- all tables of the lake are laid out so
-        folders.setdefault(folder[0], []).append(path.removeprefix(folder[0]))
-    lists = ", ".join(
-        f"list_transform(string_split({literal(_BETWEEN.join(names))}, '{_BETWEEN}'), lambda x: {root.sql} || '/{folder}' || x)"
-        for folder, names in folders.items()
-    )
-    listed = f"flatten([{lists}])" if len(folders) > 1 else lists
+    folder = _PROVIDER.match(paths[0])
+    assert folder is not None, paths[0]  # noqa: S101 -- all tables of the lake are laid out so
+    names = _BETWEEN.join(path.removeprefix(folder[1]) for path in (paths[0], *sorted(paths[1:])))
+    listed = f"list_transform(string_split({literal(names)}, '{_BETWEEN}'), lambda x: {root.sql} || '/{folder[1]}' || x)"
     types = ", ".join(f"'{name}': {kind}" for name, kind in by_path.items())
     how = f"hive_partitioning = true, hive_types = {{{types}}}"
     return f"SELECT {columns} FROM read_parquet({listed}, {how})"  # noqa: S608 -- names and columns of ours

@@ -113,16 +113,27 @@ def attempts(storage: ArchiveStorage) -> Counter[tuple[Any, ...]]:
     return Counter(tuple(row[name] for name in ATTEMPTS.columns) for row in rows if row["outcome"] not in NOT_ATTEMPTS)
 
 
-def open_keys(storage: ArchiveStorage, until: datetime | None = None) -> set[Key]:
-    """Return the key and day of each open recording by the ledger's account; with ``until``, of those that are due by then."""
-    rows = (row for provider in PROVIDERS for row in Ledger(storage).open_table(provider).to_pylist())
-    wanted = (row for row in rows if until is None or (row["next_attempt_at"] is not None and row["next_attempt_at"] <= until))
-    return {(row["provider"], row["execution_id"], row["leg"], row["date"]) for row in wanted}
+def open_keys(storage: ArchiveStorage) -> set[Key]:
+    """Return the key and day of each open recording by the ledger's account."""
+    return {_key(row) for provider in PROVIDERS for row in Ledger(storage).open_table(provider).to_pylist()}
 
 
 def due(storage: ArchiveStorage) -> set[Key]:
-    """Return the key and day of each recording that is due by the ledger's account."""
-    return open_keys(storage, datetime.now(UTC))
+    """Return the key and day of each recording that is due by the ledger's account; blocked ones wait together."""
+    found: set[Key] = set()
+    now = datetime.now(UTC)
+    for provider in PROVIDERS:
+        rows = Ledger(storage).open_table(provider).to_pylist()
+        blocked = [row["next_attempt_at"] for row in rows if row["state"] == "blocked" and row["next_attempt_at"] is not None]
+        for row in rows:
+            until = max(blocked, default=None) if row["state"] == "blocked" else row["next_attempt_at"]
+            if until is not None and until <= now:
+                found.add(_key(row))
+    return found
+
+
+def _key(row: dict[str, Any]) -> Key:
+    return row["provider"], row["execution_id"], row["leg"], row["date"]
 
 
 def coverage(storage: ArchiveStorage) -> Counter[tuple[str, date, str]]:

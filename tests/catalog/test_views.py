@@ -18,6 +18,7 @@ from assets.catalog.publication import publish
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import Outcome, State
+from assets.recordings.queue import queue_at
 from resources.model import Leg
 from resources.providers.registry import PROVIDERS
 from resources.storage import ArchiveStorage, open_storage
@@ -126,6 +127,27 @@ def test_what_had_ended_is_due_again_when_a_person_says_so(storage: ArchiveStora
     assert {key[1] for key in lakes.due(storage)} == {"b", "new"}
     publish(storage, PROVIDERS.values(), NOW)
     assert {name for (name,) in told(storage, "due", ("execution_id",))} == {"b", "new"}
+
+
+def test_blocked_recordings_are_due_together(storage: ArchiveStorage) -> None:
+    """Who meets the same fault again asks for one of them, and that one's new time counts for all, as for the sensors."""
+    blocked = [event(name=name, state=State.BLOCKED) for name in "abc"]
+    append(storage, [*blocked, event(name="other"), event(provider="kataven", name="its own", state=State.BLOCKED)])
+    publish(storage, PROVIDERS.values(), NOW)
+    columns = ("execution_id", "next_attempt_at")
+    assert told(storage, "due", columns) == Counter((name, LONG_AGO) for name in ("a", "b", "c", "other", "its own"))
+    append(storage, [event(name="b", state=State.BLOCKED, seq=2, due=FAR_AHEAD)])
+    for _ in range(2):
+        assert told(storage, "due", columns) == Counter((name, LONG_AGO) for name in ("other", "its own"))
+        queues = {provider: queue_at(Ledger(storage), provider, NOW, lakes.FIRST) for provider in PROVIDERS}
+        assert {provider: sum(queue.due.values()) for provider, queue in queues.items()} == {
+            "asteroid": 0,
+            "feather": 1,
+            "kataven": 1,
+        }
+        publish(storage, PROVIDERS.values(), NOW)
+    append(storage, [event(name="b", state=State.ARCHIVED, seq=3)])
+    assert told(storage, "due", columns) == Counter((name, LONG_AGO) for name in ("a", "c", "other", "its own"))
 
 
 def test_a_day_asks_for_no_other_one(storage: ArchiveStorage) -> None:
