@@ -29,7 +29,11 @@ class Finding:
 
 
 class Discovery:
-    """Tells the ledger of the recordings that executions should have, some at a time; the ledger is asked once for each day."""
+    """Tells the ledger of the recordings that executions should have, some at a time.
+
+    The ledger is asked once for each day, and again when somebody has folded since: what another run has discovered and archived
+    by then is in no tail any more, and an event that begins its history anew would be taken for a new recording's.
+    """
 
     def __init__(
         self, ledger: Ledger, provider: str, *, run_id: str, now: datetime, policy: Policy, tolerance: Tolerance = _USUAL
@@ -40,7 +44,7 @@ class Discovery:
         self._now = now
         self._policy = policy
         self._tolerance = tolerance
-        self._day: date | None = None
+        self._asked: tuple[date, int] | None = None
         self._known: dict[RecordingKey, Event] = {}
 
     def __call__(self, day: date, expected: Iterable[ExpectedRecording]) -> Finding:
@@ -49,9 +53,10 @@ class Discovery:
         Raises:
             StorageError: the events could not be written; then nothing should be written that follows from them.
         """
-        if day != self._day:
+        asked = (day, self._ledger.generation(self._provider))
+        if asked != self._asked:
             self._known = dict(self._ledger.read_day(self._provider, day))
-            self._day = day
+            self._asked = asked
         events = [event for item in expected if (event := self._event(day, item)) is not None]
         self._ledger.append(events, self._now)
         self._known.update((event.key, event) for event in events)
