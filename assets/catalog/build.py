@@ -122,10 +122,9 @@ class _Builder:
         self._table("published.days", pa.Table.from_pylist([*self._days()], schema=_DAYS))
         self._view("published.histories", self._scan(events, (path for lane in self.lanes for path in lane.histories)))
         folded = (path for lane in self.lanes for path in lane.snapshot.folded)
-        self._view("published.tail", scan_tail(root, names.TAIL, events, folded))
-        self._view(
-            "published.appended", scan_tail(root, names.TAIL, events, (path for lane in self.lanes for path in lane.packed))
-        )
+        packed = (path for lane in self.lanes for path in lane.packed)
+        for name, known in (("tail", folded), ("appended", packed)):
+            self._view(f"published.{name}", scan_tail(root, names.TAIL, events, known, [lane.spec.name for lane in self.lanes]))
         segments = (segment.path for lane in self.lanes for segment in lane.snapshot.ids)
         self._view("published.ids", self._scan({"provider": "VARCHAR", **self._types(PAIRS)}, segments))
 

@@ -130,7 +130,7 @@ def _read(root: Root, paths: Sequence[str], columns: str, by_path: Types) -> str
     return f"SELECT {columns} FROM read_parquet({listed}, {how})"  # noqa: S608 -- names and columns of ours
 
 
-def scan_tail(root: Root, folder: str, wanted: Types, known: Iterable[str]) -> str:
+def scan_tail(root: Root, folder: str, wanted: Types, known: Iterable[str], providers: Iterable[str]) -> str:
     """Return a SELECT of the ``wanted`` columns from the event files that lie in the tail's folder when the query runs.
 
     Args:
@@ -138,6 +138,7 @@ def scan_tail(root: Root, folder: str, wanted: Types, known: Iterable[str]) -> s
         folder: of the tail, relative to the root.
         wanted: columns that a file lacks are NULL.
         known: paths of files to leave out.
+        providers: whose files are read; in other folders lie strangers.
     """
     from_name = {
         "provider": f"split_part(split_part(filename, '/{folder}/provider=', 2), '/', 1)",
@@ -150,7 +151,7 @@ def scan_tail(root: Root, folder: str, wanted: Types, known: Iterable[str]) -> s
         f"SELECT {columns} FROM read_parquet({root.sql} || '/{folder}/provider=*/*.parquet', "  # noqa: S608 -- ours
         f"schema = {_shape(wanted)}, filename = true) "
         r"WHERE regexp_matches(parse_filename(filename), '^\d{4}-\d\d-\d\d_') "
-        f"AND {from_name['date']} IS NOT NULL "
+        f"AND {from_name['date']} IS NOT NULL AND {from_name['provider']} IN ({', '.join(map(literal, providers))}) "
         f"AND NOT contains({literal(f'{names}/')}, '/' || parse_filename(filename) || '/')"
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -118,12 +118,15 @@ def open_keys(storage: ArchiveStorage) -> set[Key]:
     return {_key(row) for provider in PROVIDERS for row in Ledger(storage).open_table(provider).to_pylist()}
 
 
-def due(storage: ArchiveStorage) -> set[Key]:
-    """Return the key and day of each recording that is due by the ledger's account; blocked ones wait together."""
+def due(storage: ArchiveStorage, without: Collection[Key] = ()) -> set[Key]:
+    """Return the key and day of each recording that is due by the ledger's account, as if some were none of it.
+
+    Blocked ones wait together.
+    """
     found: set[Key] = set()
     now = datetime.now(UTC)
     for provider in PROVIDERS:
-        rows = Ledger(storage).open_table(provider).to_pylist()
+        rows = [row for row in Ledger(storage).open_table(provider).to_pylist() if _key(row) not in without]
         blocked = [row["next_attempt_at"] for row in rows if row["state"] == "blocked" and row["next_attempt_at"] is not None]
         for row in rows:
             until = max(blocked, default=None) if row["state"] == "blocked" else row["next_attempt_at"]

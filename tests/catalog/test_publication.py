@@ -253,6 +253,9 @@ def test_strangers_in_the_tail_are_left_alone(root: Path) -> None:
     (folder / "copy.parquet").write_bytes(b"no Parquet")
     (folder / "2026-11-20.parquet").write_bytes(b"no Parquet")
     (folder / ".DS_Store").write_bytes(b"x")
+    stranger = root / names.tail_folder("nobody")
+    stranger.mkdir()
+    shutil.copy(next(root.glob(f"{names.EVENTS}/provider=feather/date=*/*.parquet")), stranger / "2026-11-20_events.parquet")
     assert asked(root, "SELECT * FROM recordings ORDER BY ALL") == before
 
 
