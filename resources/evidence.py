@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from resources.redaction import REDACTED, known_secrets, redact
+from resources.known_secrets import REDACTED, known_secrets
+from resources.redaction import redact
 
 EVIDENCE_BYTES = 1024
 """How much is kept."""

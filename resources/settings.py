@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from resources.errors import SettingsError
-from resources.redaction import remember_password, remember_secret
+from resources.known_secrets import remember_password, remember_secret
 
 MIB = 1024 * 1024
 STORAGE_SECRETS = (

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resources.evidence import EVIDENCE_BYTES, Evidence, cleaned
-from resources.redaction import remember_secret
+from resources.known_secrets import remember_secret
 
 SIGNATURE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 TOKEN = "IQoJb3JpZ2luX2VjEHoaCXVzLWVhc3QtMSJIMEYCIQD/example+token=="  # noqa: S105 -- invented, to be looked for

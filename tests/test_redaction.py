@@ -7,13 +7,16 @@ import logging
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from itertools import cycle
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resources import redaction
-from resources.redaction import clean, redact, redact_documents, redact_json, remember_secret, safe_url
+from resources import known_secrets, redaction
+from resources.known_secrets import remember_secret
+from resources.redaction import clean, redact, redact_documents, redact_json, safe_url
 
 SIGNED = "https://media.example:8443/a/b.mp4?X-Amz-Date=1&X-Amz-Signature=c0ffee"
 CREDENTIALS = [
@@ -91,8 +94,13 @@ def test_redacting_leaves_everything_else_to_the_byte() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["a://", "https://x?", "\\", '\\"', "%25", "&", "x-amz-", "token", "=", "@", "://", "\\u0026", '"', "?a", "&a="]
+    "pattern",
+    [
+        *("a://", "https://x?", "\\", '\\"', "%25", "&", "x-amz-", "token", "=", "@", "://", "\\u0026", '"', "?a", "&a="),
+        *("recording", '"recording":[', '"recording":"?aaaaaa",', "{", "sk-abc", "sk-abc\\/", "sk/abc+\\\\", "\\u0073", "1"),
+    ],
 )
+@pytest.mark.usefixtures("_two_known_keys")
 def test_hostile_texts_take_linear_time(pattern: str) -> None:
     """No text that a provider or a server can send keeps a run busy: a third of a megabyte takes well below a second."""
     text = pattern * (300_000 // len(pattern))
@@ -188,6 +196,183 @@ def test_the_quick_look_misses_no_credential(text: str) -> None:
         assert redaction._PARAMETER.search(text) is None
 
 
+KEY = 'sk/abc+"def\u00e9/x\\yz=='
+UNQUOTED_KEY = "sk-abc/def+/xyz"  # no character of it marks a query
+
+
+@pytest.fixture
+def _two_known_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_secrets, "_known", set())
+    monkeypatch.setattr(known_secrets, "_secrets", known_secrets.Secrets())
+    remember_secret(KEY)
+    remember_secret(UNQUOTED_KEY)
+
+
+def _spell(text: str, choices: Iterator[int]) -> str:
+    """Return a JSON string of ``text``, each character spelled in one of the ways that JSON allows."""
+    spelled: list[str] = []
+    for letter in text:
+        units = letter.encode("utf-16-be", "surrogatepass")
+        codes = [units[at : at + 2].hex() for at in range(0, len(units), 2)]
+        ways = ["".join(f"\\u{code}" for code in codes), "".join(f"\\u{code.upper()}" for code in codes)]
+        if letter in '"\\/':
+            ways.append(f"\\{letter}")
+        if letter not in '"\\' and letter >= " ":
+            ways += [letter] * 3
+        spelled.append(ways[next(choices, 0) % len(ways)])
+    return f'"{"".join(spelled)}"'
+
+
+def _json_of(value: object, choices: Iterator[int]) -> str:
+    if isinstance(value, str):
+        return _spell(value, choices)
+    if isinstance(value, list):
+        return f"[{', '.join(_json_of(each, choices) for each in value)}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{_spell(name, choices)}:{_json_of(each, choices)}' for name, each in value.items())}}}"
+    return json.dumps(value)
+
+
+def _strings_changed(value: object, change: Callable[[str, bool], str], below: bool = False) -> object:
+    """Return a document with its strings changed; ``change`` is told whether a string lies below a field of live links."""
+    if isinstance(value, str):
+        return change(value, below)
+    if isinstance(value, list):
+        return [_strings_changed(each, change, below) for each in value]
+    if isinstance(value, dict):
+        return {change(name, below): _strings_changed(each, change, below or name in LINK_FIELDS) for name, each in value.items()}
+    return value
+
+
+def _without_keys(text: str, _below: bool) -> str:
+    for key in (KEY, UNQUOTED_KEY):
+        text = text.replace(key, "[redacted]")
+    return text
+
+
+WORDS = st.lists(st.sampled_from([KEY, UNQUOTED_KEY, "a", "sk", "/", '"', "\\", "{", "]", "\u00e9", "\U0001f600"]), max_size=5)
+TEXTS = WORDS.map("".join)
+DOCUMENTS = st.recursive(
+    TEXTS | st.integers() | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.mark.usefixtures("_two_known_keys")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(DOCUMENTS, st.just([2]) | st.lists(st.integers(0, 5), max_size=60))  # 2: slashes, quotes and backslashes alone
+def test_a_known_key_goes_however_its_characters_are_escaped(document: object, choices: list[int]) -> None:
+    """The same document results as if each of its strings were searched once it is decoded; without a key, the same bytes."""
+    raw = _json_of(document, cycle(choices or [0])).encode()
+    found = redact_json(raw)
+    if document == _strings_changed(document, _without_keys):
+        assert found == raw
+    else:
+        assert json.loads(found) == _strings_changed(document, _without_keys)
+    assert redact_documents([raw, b"{}"]) == [found, b"{}"]
+
+
+@pytest.mark.usefixtures("_two_known_keys")
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        r"sk-abc\/def+\/xyz",
+        r"\u0073k-abc\u002fdef+\u002Fxyz",
+        r"sk-abc\\\/def+\\\/xyz",  # JSON inside JSON
+        r"sk-abc\\u002fdef+/xy\\u007a",
+        r"sk-abc%2Fdef%2B%2Fxyz",
+    ],
+)
+def test_spellings_of_a_key_that_were_met(spelled: str) -> None:
+    """Escaped slashes, letters by number, JSON inside JSON and percent encoding, in documents and in texts."""
+    assert (
+        redact_json(f'{{"detail":"key {spelled} is wrong","n":1.50}}'.encode())
+        == b'{"detail":"key [redacted] is wrong","n":1.50}'
+    )
+    assert redact(f'{{"key":"{spelled}"}}') == '{"key":"[redacted]"}'
+
+
+@pytest.mark.usefixtures("_two_known_keys")
+def test_a_document_stays_json_where_a_key_is_a_number_or_punctuation() -> None:
+    """A number that holds a key becomes a string, and what spells a key between two strings is none."""
+    remember_secret("20261120")
+    remember_secret('a","b":"c')
+    assert redact_json(b'{"n":20261120,"m":[120261120.5e3,7]}') == b'{"n":"[redacted]","m":["[redacted]",7]}'
+    assert redact_json(b'{"k":"a","b":"c"}') == b'{"k":"a","b":"c"}'
+    assert redact_json(b"no JSON: sk-abc/def+/xyz") == b"no JSON: [redacted]"
+
+
+LINK_FIELDS = ("recordingUrl", "recording", "recording-url", "Live-View-2", "signed_links")
+NESTED_URLS = ("https://h/a.mp4?e=12345&h=SECRET", "https://h/a.mp4#t=c0ffeec0", "https://h/start?page=1", "https://h/a.mp4")
+NESTED = st.recursive(
+    st.sampled_from([*NESTED_URLS, "words: ]}", "a=b", 'quoted "?"']) | st.integers(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*LINK_FIELDS, "url", "assignedTo", "note", *NESTED_URLS]), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+def _without_long_query(text: str, below: bool) -> str:
+    return text.partition("?")[0].partition("#")[0] if below and text in NESTED_URLS[:2] else text
+
+
+@given(NESTED, st.lists(st.integers(0, 5), max_size=40), st.sampled_from([(",", ":"), (" ,\n", " : ")]))
+def test_links_below_a_field_of_links_lose_their_query(document: object, choices: list[int], separators: tuple[str, str]) -> None:
+    """In lists and objects however deep, whatever is escaped; beside such a field, and without it, a query is a fact."""
+    wrapped: dict[str, object] = {"recordings": document, "other": document}
+    changed = {
+        "recordings": _strings_changed(document, _without_long_query, below=True),
+        "other": _strings_changed(document, _without_long_query),
+    }
+    if isinstance(document, str):  # the field's own
+        changed["recordings"] = document.partition("?")[0].partition("#")[0] if document in NESTED_URLS else document
+    plain = json.dumps(wrapped, separators=separators).encode()
+    documents = [plain, _json_of(wrapped, cycle(choices or [0])).encode()]
+    for raw in documents:
+        found = redact_json(raw)
+        assert _values(json.loads(found)) == _values(changed)
+        if _values(changed) == wrapped:
+            assert found == raw
+    assert redact_documents([plain, b"{}"]) == [redact_json(plain), b"{}"]
+
+
+def _values(value: object) -> object:
+    """Return a document for a comparison: a direct value of a field of links has lost any query, which is another test's."""
+    if isinstance(value, dict):
+        return {
+            name: (
+                each.partition("?")[0].partition("#")[0]
+                if name in LINK_FIELDS and isinstance(each, str) and each in NESTED_URLS
+                else _values(each)
+            )
+            for name, each in value.items()
+        }
+    return [_values(each) for each in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        (b'{"recordingUrl":["https://h/a.mp4?e=12345&h=SECRET"]}', b'{"recordingUrl":["https://h/a.mp4"]}'),
+        (b'{"recording":{"url":"https://h/a.mp4?e=12345&h=SECRET"}}', b'{"recording":{"url":"https://h/a.mp4"}}'),
+        (b'{"recording-url":"https://h/a.mp4?x=1"}', b'{"recording-url":"https://h/a.mp4"}'),
+        (rb'{"recording\u0055rl":"https://h/a.mp4?x=1"}', rb'{"recording\u0055rl":"https://h/a.mp4"}'),
+        (
+            b'{"LIVEVIEW" : [[{"a":"https://h/?SECRET"}]],"u":"https://h/?SECRET"}',
+            b'{"LIVEVIEW" : [[{"a":"https://h/"}]],"u":"https://h/?SECRET"}',
+        ),
+        (b'{"assigned":["https://h/?SECRET"]}', b'{"assigned":["https://h/?SECRET"]}'),
+    ],
+)
+def test_links_in_lists_objects_and_names_with_a_hyphen(raw: bytes, clean: bytes) -> None:
+    """A provider that packs its links, or names them otherwise, publishes no credential by it."""
+    assert redact_json(raw) == clean
+    assert redact_documents([b"{}", raw]) == [b"{}", clean]
+
+
 def test_known_keys_go_everywhere() -> None:
     """A key that was loaded is removed from texts, JSON and log records with their exceptions."""
     remember_secret("fth_live_topsecret")
@@ -213,7 +398,8 @@ def test_safe_urls(url: str, safe: str) -> None:
 
 _GUARDED = """
 import gc, logging, sys, threading, warnings
-from resources.redaction import guard_process, remember_secret
+from resources.known_secrets import remember_secret
+from resources.redaction import guard_process
 remember_secret("fth_live_topsecret")
 guard_process()
 guard_process()

@@ -7,7 +7,7 @@ import pytest
 
 from assets.shell import clear_failures
 from resources.errors import SettingsError
-from resources.redaction import remember_secret
+from resources.known_secrets import remember_secret
 
 
 def test_our_errors_become_one_message() -> None:

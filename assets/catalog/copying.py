@@ -13,7 +13,8 @@ import duckdb
 from assets.catalog.build import STORAGE_VERSION, commented, described, provider_table
 from assets.catalog.columns import CATALOG_INFO, EXECUTIONS, RECORDINGS_OF, SHARED_TABLES
 from assets.catalog.filesystem import mount
-from assets.catalog.publication import local_catalog
+from assets.catalog.publication import CATALOG_NAME, local_catalog
+from assets.catalog.remedies import explained
 from assets.catalog.sources import literal
 from resources.errors import ArchiveError
 from resources.providers.protocol import ProviderSpec
@@ -45,8 +46,12 @@ def copy_catalog(storage: ArchiveStorage, specs: Iterable[ProviderSpec], target:
 
     Raises:
         StorageError: no catalog has been published yet, or the lake cannot be read.
-        ArchiveError: ``target`` exists already, or cannot be written; nothing is left of it then.
+        ArchiveError: ``target`` exists already, its folder does not, or it cannot be written; or the catalog or the lake cannot
+            be read. Nothing is left of it then.
     """
+    if not target.parent.is_dir():
+        msg = f"there is no folder {target.parent}: make it first, or name a file in another one"
+        raise ArchiveError(msg)
     if target.exists():
         msg = f"{target} exists already: name another file, or remove it first"
         raise ArchiveError(msg)
@@ -58,7 +63,9 @@ def copy_catalog(storage: ArchiveStorage, specs: Iterable[ProviderSpec], target:
                 msg = f"{target} was not closed cleanly: a write-ahead log is left"
                 raise ArchiveError(msg)
             partial.replace(target)
-    except (duckdb.Error, OSError) as error:
+    except duckdb.Error as error:
+        raise ArchiveError(explained(error, storage.local_path(CATALOG_NAME))) from None
+    except OSError as error:
         raise ArchiveError(redact(str(error))) from None
     return rows
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from assets.recordings.archiving import RunMemory, Selection, archive_day
 from assets.recordings.lifecycle import State
 from assets.recordings.report import DayReport
-from assets.shell import clear_failures, hold_run
+from assets.shell import clear_failures, hold_run, verbatim
 from resources.dagster_archive import ArchiveResource
 from resources.providers.protocol import ProviderSpec
 
@@ -45,6 +45,7 @@ def build_recordings_asset(
         deps=[executions],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        kinds={"file"},
         pool=spec.name,
         group_name=spec.name,
         description=f"The {spec.title} recordings of a day: fetched by fresh links, verified, stored, and written down.",
@@ -74,7 +75,7 @@ def build_recordings_asset(
                 context.log.info(summary(report))
                 context.add_asset_metadata(metadata(report), asset_key=context.asset_key, partition_key=key)
                 reports.append(report)
-        yield dg.MaterializeResult(check_results=[_verdict(reports), _verdict_on_lengths(reports)])
+        yield dg.MaterializeResult(check_results=[_verdict(reports), verdict_on_lengths(reports)])
 
     return recordings
 
@@ -135,10 +136,10 @@ def _verdict(reports: list[DayReport]) -> dg.AssetCheckResult:
     )
 
 
-def _verdict_on_lengths(reports: list[DayReport]) -> dg.AssetCheckResult:
+def verdict_on_lengths(reports: list[DayReport]) -> dg.AssetCheckResult:
     """Judge all copies of the run's partitions, whichever run made them: a flaw does not go away by being looked at once."""
     mismatches = [mismatch for report in reports for mismatch in report.mismatches]
-    lines = "\n".join(f"- {mismatch}" for mismatch in mismatches[:MISMATCHES_SHOWN])
+    lines = "\n".join(str(mismatch) for mismatch in mismatches[:MISMATCHES_SHOWN])
     return dg.AssetCheckResult(
         passed=not mismatches,
         check_name=PLAYS_AS_SAID,
@@ -150,6 +151,6 @@ def _verdict_on_lengths(reports: list[DayReport]) -> dg.AssetCheckResult:
             "copies": sum(report.copies for report in reports),
             "other_length": len(mismatches),
             "unknown_length": sum(report.unknown_lengths for report in reports),
-            "mismatches": dg.MetadataValue.md(lines),
+            "mismatches": verbatim(lines),
         },
     )

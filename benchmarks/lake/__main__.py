@@ -1,4 +1,7 @@
-"""Measure, print each figure with its limit, and write them down: ``python -m benchmarks.lake --root bench-lake``."""
+"""Measure, print each figure with its limit, and write them down: ``python -m benchmarks.lake --root bench-lake``.
+
+The page and the results are those of a lake of the standard size; a trial with a smaller one leaves them alone.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from resources.storage import open_storage
 _PROJECT = Path(__file__).resolve().parents[2]
 _PAGE = _PROJECT / "docs" / "performance.md"
 _RESULTS = _PROJECT / "benchmarks" / "results" / "lake.json"
+EXECUTIONS = 10_000_000
+DAYS = 730
 _PARTS = ("commits", "questions", "nothing-new", "sensor", "ingest")
 _INGEST = "ingest"
 _FOLDER = click.Path(path_type=Path)
@@ -26,12 +31,16 @@ _FOLDER = click.Path(path_type=Path)
 
 @click.command()
 @click.option("--root", default="bench-lake", show_default=True, type=_FOLDER, help="The lake; made if need be.")
-@click.option("--executions", default=10_000_000, show_default=True, help="Of the lake, where it has to be made.")
-@click.option("--days", default=730, show_default=True, help="The same.")
+@click.option("--executions", default=EXECUTIONS, show_default=True, help="Of the lake, where it has to be made.")
+@click.option("--days", default=DAYS, show_default=True, help="The same.")
 @click.option("--rounds", default=9, show_default=True, help="Of each measurement; the medians count.")
 @click.option("--only", type=click.Choice(_PARTS), multiple=True, help="These parts; nothing is written down then.")
-@click.option("--write/--no-write", default=True, help="Write docs/performance.md and benchmarks/results/lake.json.")
-def main(root: Path, executions: int, days: int, rounds: int, only: Sequence[str], write: bool) -> None:
+@click.option(
+    "--write/--no-write",
+    default=None,
+    help="Write docs/performance.md and benchmarks/results/lake.json. Default: where the lake has the standard size.",
+)
+def main(root: Path, executions: int, days: int, rounds: int, only: Sequence[str], write: bool | None) -> None:
     """Measure; ends with 1 where a limit is not kept."""
     for _ in generate(root, Plan(executions, days, seed=7), processes=2):
         pass
@@ -48,10 +57,15 @@ def main(root: Path, executions: int, days: int, rounds: int, only: Sequence[str
                 click.echo("\n".join(map(str, done)))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    if write and not only:
+    is_standard = (executions, days) == (EXECUTIONS, DAYS)
+    if not only and (is_standard if write is None else write):
         facts = machine(root)
         write_json(_RESULTS, lines, facts, size)
         write_page(_PAGE, table(lines, facts, size))
+    elif not only and write is None:
+        click.echo(
+            f"{_PAGE.name} was left alone: it tells of {EXECUTIONS:,} executions over {DAYS} days (--write writes it nonetheless)"
+        )
     if any(line.passed is False for line in lines):
         raise SystemExit(1)
 

@@ -12,9 +12,8 @@ import click
 from assets.catalog.copying import Part, copy_catalog
 from assets.catalog.publication import CATALOG_NAME, current
 from assets.catalog.sources import literal
-from pipelines.cli.output import UTC_DAY, megabytes, print_json, require_archive
+from pipelines.cli.output import UTC_DAY, megabytes, no_catalog, print_json, require_archive, require_catalog
 from resources.archive import open_archive
-from resources.errors import StorageError
 from resources.providers.registry import PROVIDERS
 from resources.storage import ArchiveStorage
 
@@ -37,9 +36,15 @@ def catalog(target: Path | None, provider: str | None, first: date | None, last:
         StorageError: no catalog has been published yet.
         ArchiveError: the copy cannot be made.
     """
+    if target is None and (provider is not None or first is not None or last is not None):
+        raise click.UsageError("--provider, --from and --to say what to copy: they need --copy")
+    if first is not None and last is not None and first > last:
+        msg = f"--from {first} is after --to {last}"
+        raise click.UsageError(msg)
     archive = open_archive()
     require_archive(archive)
     if target is not None:
+        require_catalog(archive.storage)
         rows = copy_catalog(archive.storage, PROVIDERS.values(), target, Part(provider, first, last))
         if as_json:
             print_json({"path": str(target), "bytes": target.stat().st_size, "rows": rows})
@@ -48,8 +53,6 @@ def catalog(target: Path | None, provider: str | None, first: date | None, last:
                 f"{target}: {megabytes(target.stat().st_size)}, {', '.join(f'{count} {name}' for name, count in rows.items())}"
             )
         return
-    if provider is not None or first is not None or last is not None:
-        raise click.UsageError("--provider, --from and --to say what to copy: they need --copy")
     _tell(archive.storage, as_json=as_json)
 
 
@@ -57,8 +60,7 @@ def _tell(storage: ArchiveStorage, *, as_json: bool) -> None:
     local = storage.local_path(CATALOG_NAME)
     pointer = current(storage)
     if pointer is None or (local is not None and not local.exists()):
-        msg = f"no catalog in {storage.describe()} yet: run `recording-archive run`, or launch the catalog asset"
-        raise StorageError(msg)
+        raise no_catalog(storage)
     place = str(local) if local is not None else f"{storage.url}/{pointer.path}"
     statements = _statements(place, is_local=local is not None)
     if as_json:

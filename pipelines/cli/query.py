@@ -12,11 +12,11 @@ import duckdb
 
 from assets.catalog.filesystem import PROTOCOL, mount
 from assets.catalog.publication import local_catalog
+from assets.catalog.remedies import explained
 from assets.catalog.sources import literal
-from pipelines.cli.output import print_json, print_table
+from pipelines.cli.output import print_json, print_table, require_catalog
 from resources.archive import open_archive
 from resources.errors import ArchiveError
-from resources.redaction import redact
 from resources.storage import ArchiveStorage
 
 
@@ -28,11 +28,12 @@ def query(sql: str, as_json: bool) -> None:
 
     Raises:
         StorageError: no catalog has been published yet.
-        ArchiveError: DuckDB refuses the SQL; its message says why.
+        ArchiveError: DuckDB refuses the SQL, or cannot read the catalog or the lake; its message says why, and what to do.
     """
     if not sql.strip():
         raise click.UsageError('there is no SQL: try "SELECT * FROM coverage"')
     archive = open_archive()
+    require_catalog(archive.storage)
     with tempfile.TemporaryDirectory(prefix="recording-archive-") as folder:
         columns, rows = ask(archive.storage, local_catalog(archive.storage, Path(folder)), sql)
     if as_json:
@@ -63,14 +64,7 @@ def ask(storage: ArchiveStorage, catalog: Path, sql: str) -> tuple[list[str], li
             found = db.execute(sql)
             return [item[0] for item in found.description or []], found.fetchall()
     except duckdb.Error as error:
-        raise ArchiveError(redact(_words(str(error)))) from None
-
-
-def _words(text: str) -> str:
-    """Return DuckDB's words; of an error of our filesystem, which it tells with all that led to it, the error alone."""
-    if not text.startswith("Traceback"):
-        return text
-    return text.partition("\n\nLINE")[0].splitlines()[-1].partition(": ")[2]
+        raise ArchiveError(explained(error, catalog)) from None
 
 
 def _finite(value: object) -> object:

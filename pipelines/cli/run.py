@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -13,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from assets.executions.reads import last_reads
 from assets.recordings.ledger import Ledger
-from assets.recordings.lifecycle import NOT_ATTEMPTS, Outcome
 from assets.recordings.queue import QUEUE_COLUMNS, DayRange, open_days, ranges_of, unfinished_days
 from pipelines.assembly import build_definitions
+from pipelines.cli import tally
 from pipelines.cli.output import (
     EXIT_FAILED,
     EXIT_NEEDS_A_PERSON,
@@ -84,8 +83,11 @@ def run(
                 for span in chosen[name]:
                     launcher.archive(name, span, config)
             launcher.publish()
-    counts = {name: _counts(archive, name, chosen[name]) for name in names}
-    failures = [*(text for result in launcher.runs for text in result.failures), *_unreached(archive, chosen, launcher.runs)]
+    ledger, ours = Ledger(archive.storage), {result.run_id for result in launcher.runs}
+    days = {name: [day for span in chosen[name] for day in span.days] for name in names}
+    counts = {name: tally.counts(ledger, name, days[name]) for name in names}
+    unreached = [text for name in names if (text := tally.unreached(ledger, name, days[name], ours)) is not None]
+    failures = [*(text for result in launcher.runs for text in result.failures), *unreached]
     archive.close()
     _report(launcher.runs, counts, [*wrong.values(), *failures], as_json=as_json)
     raise SystemExit(exit_code(launcher.runs, failed=bool(failures), wrong=bool(wrong)))
@@ -130,18 +132,6 @@ def _wrongly_set(archive: Archive, names: Sequence[str]) -> dict[str, str]:
     return wrong
 
 
-def _unreached(archive: Archive, chosen: Mapping[str, Sequence[DayRange]], runs: Sequence[JobResult]) -> list[str]:
-    """Say which providers gave no usable answer for any recording that was asked for: waiting alone will not mend that."""
-    ours, texts = {result.run_id for result in runs}, list[str]()
-    for name, spans in chosen.items():
-        ledger = Ledger(archive.storage)
-        known = [event for span in spans for day in span.days for event in ledger.read_day(name, day).values()]
-        tried = [event for event in known if event.run_id in ours and event.outcome not in NOT_ATTEMPTS]
-        if tried and all(event.outcome is Outcome.TRANSIENT for event in tried):
-            texts.append(f"{name}: all {len(tried)} recordings failed, and are tried again later. {tried[0].detail}")
-    return texts
-
-
 def _spans(archive: Archive, provider: str, day: date | None, first: date | None, last: date | None) -> list[DayRange]:
     if day is not None and (first or last):
         raise click.UsageError("--date goes alone; a range is --from and --to")
@@ -161,14 +151,6 @@ def _spans(archive: Archive, provider: str, day: date | None, first: date | None
         msg = f"{low}..{high} is outside the partitions {start}..{today} (ARCHIVE_START_DATE to today, UTC)"
         raise SettingsError(msg)
     return [DayRange(low, high)]
-
-
-def _counts(archive: Archive, provider: str, spans: Sequence[DayRange]) -> dict[str, int]:
-    ledger = Ledger(archive.storage)
-    events = [event for span in spans for day in span.days for event in ledger.read_day(provider, day).values()]
-    counted = Counter(event.life.state.value for event in events)
-    stored = sum(event.copy.bytes for event in events if event.copy is not None)
-    return {**{state: counted[state] for state in STATES}, "bytes": stored}
 
 
 def _report(

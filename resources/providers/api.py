@@ -33,11 +33,12 @@ from resources.errors import (
     TransientError,
     UnexpectedAnswerError,
 )
+from resources.known_secrets import remember_secret
 from resources.providers.deadline import Deadline, TimedTransport
 from resources.providers.moments import retry_after_seconds
 from resources.providers.protocol import Answer, Runtime
 from resources.providers.ratelimit import RateLimiter
-from resources.redaction import redact, remember_secret
+from resources.redaction import redact
 
 MIB = 1024 * 1024
 BODY_MAX_BYTES = 64 * MIB

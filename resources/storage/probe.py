@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from resources.errors import AlreadyStoredError, StorageError
 from resources.storage.archive import ArchiveStorage, Check
@@ -51,6 +52,16 @@ def probe(storage: ArchiveStorage) -> list[Check]:
         ("replace it", lambda: storage.write(path, _DATA)),
         ("delete it", lambda: _deleted(storage, path)),
     )
+    try:
+        return _tried(steps)
+    finally:
+        folder = storage.local_path(PROBE_FOLDER)
+        if folder is not None:
+            with suppress(OSError):  # it was never made, or another trial is at work in it
+                folder.rmdir()
+
+
+def _tried(steps: Iterable[tuple[str, Callable[[], None]]]) -> list[Check]:
     checks: list[Check] = []
     for name, step in steps:
         try:

@@ -19,7 +19,7 @@ import botocore.session
 from obstore.store import S3Store
 
 from resources.errors import SettingsError
-from resources.redaction import remember_secret
+from resources.known_secrets import remember_secret
 from resources.storage.multipart import S3Client
 from resources.storage.object_store import RETRIES
 

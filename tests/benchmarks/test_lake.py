@@ -7,8 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
 from benchmarks.generate import Plan, generate
+from benchmarks.lake import __main__ as lake_command
 from benchmarks.lake.__main__ import ingest_lines
 from benchmarks.lake.automation import DUE, many_due
 from benchmarks.lake.commits import EVENTS, four_writers, hundred, one_writer
@@ -162,3 +164,34 @@ def test_ingest_is_judged_beside_its_peer(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: object())
     monkeypatch.setattr("importlib.import_module", lambda _name: SimpleNamespace(measure=lambda _rounds: found))
     assert [(line.value, line.passed) for line in ingest_lines(1)] == [(30_000, True), (6.0, False)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "writes"),
+    [
+        ([], True),
+        (["--no-write"], False),
+        (["--only", "commits"], False),
+        (["--executions", "20000", "--days", "60"], False),
+        (["--days", "60"], False),
+        (["--executions", "20000", "--write"], True),
+    ],
+)
+def test_only_a_lake_of_the_standard_size_is_written_down(
+    arguments: list[str], writes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial prints its figures, and says that the page was left alone; ``--write`` writes it nevertheless."""
+    page, results = tmp_path / "page.md", tmp_path / "lake.json"
+    page.write_text(f"{START}\n\nthe standard lake\n\n{END}")
+    monkeypatch.setattr(lake_command, "_PAGE", page)
+    monkeypatch.setattr(lake_command, "_RESULTS", results)
+    monkeypatch.setattr(lake_command, "generate", lambda *_, **__: ())
+    found = SimpleNamespace(executions=1, events=2, open_recordings=3)
+    monkeypatch.setattr(lake_command, "describe", lambda _: found)
+    monkeypatch.setattr(lake_command, "_works", lambda *_: {"commits": lambda: [Line("commits", "median", 2.5, "ms", 3.0)]})
+    done = CliRunner().invoke(lake_command.main, ["--root", str(tmp_path / "lake"), *arguments], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "median" in done.stdout
+    assert results.exists() == ("the standard lake" not in page.read_text()) == writes
+    is_trial = "--days" in arguments or "--executions" in arguments
+    assert ("page.md was left alone" in done.stdout) == (is_trial and not writes)

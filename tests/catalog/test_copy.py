@@ -16,6 +16,7 @@ from assets.catalog.publication import publish
 from assets.recordings.ledger import Ledger
 from assets.recordings.lifecycle import State
 from pipelines.cli import cli
+from resources.errors import ArchiveError
 from resources.providers.registry import PROVIDERS
 from resources.storage import ArchiveStorage, open_storage
 from tests.catalog.lakes import NOW, append, day, event, put_executions
@@ -93,8 +94,10 @@ def test_a_copy_replaces_nothing(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="exists already"):
         run(root, "catalog", "--copy", str(target))
     assert target.read_bytes() == b"mine"
-    with pytest.raises(Exception, match="missing"):
+    with pytest.raises(ArchiveError, match=r"there is no folder .*/missing: make it first"):
         run(root, "catalog", "--copy", str(tmp_path / "missing" / "copy.duckdb"))
+    wrong = run(root, "catalog", "--copy", str(tmp_path / "none.duckdb"), "--from", "2026-11-03", "--to", "2026-11-02")
+    assert (wrong.exit_code, "--from 2026-11-03 is after --to 2026-11-02" in wrong.output) == (2, True)
     assert run(root, "catalog", "--from", "2026-11-02").exit_code == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "copy.duckdb"]
 

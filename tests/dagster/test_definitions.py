@@ -8,12 +8,15 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster import DagsterInstance
 
+from assets.recordings.asset import MISMATCHES_SHOWN, verdict_on_lengths
+from assets.recordings.report import DayReport, Mismatch
 from pipelines.assembly import build_definitions
 from resources.clock import utc_now
 from resources.dagster_archive import ArchiveResource
@@ -136,3 +139,21 @@ def _kind(function: ast.FunctionDef) -> str | None:
 
 def _lines(function: ast.FunctionDef) -> int:
     return (function.end_lineno or function.lineno) - function.lineno + 1
+
+
+def test_every_asset_says_of_what_kind_it_is() -> None:
+    """In the UI each asset carries a mark of what it makes."""
+    graph = build_definitions(load_settings(None)).get_repository_def().asset_graph
+    assert [node.key for node in graph.asset_nodes if not node.kinds] == []
+
+
+def test_a_path_is_never_markdown_in_the_ui() -> None:
+    """Ids may hold what Markdown reads, also in their paths: the copies that the check names stand in a block of code."""
+    path = "recordings/provider=feather/date=2026-11-20/__a__`_www.evil.example_```/main.mp4"
+    report = DayReport("feather", date(2026, 11, 20))
+    report.mismatches += [Mismatch("a", "main", 1.0, 2.0, path)] * (MISMATCHES_SHOWN + 1)
+    shown = str(verdict_on_lengths([report]).metadata["mismatches"].value)
+    first, *lines, last = shown.split("\n")
+    assert (first, last) == ("```", "```")
+    assert len(lines) == MISMATCHES_SHOWN
+    assert not any("```" in line for line in lines)

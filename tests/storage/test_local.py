@@ -249,3 +249,14 @@ def test_files_have_ordinary_permissions(storage: ArchiveStorage) -> None:
     assert path is not None
     assert path.stat().st_mode & 0o777 == 0o644
     assert path.stat().st_nlink == 1
+
+
+def test_a_trial_leaves_no_folder(tmp_path: Path) -> None:
+    """What ``doctor`` tries in the root is gone afterwards, its folder too; one that others are in stays."""
+    storage = open_storage(str(tmp_path))
+    assert all(check.passed for check in storage.probe())
+    assert not (tmp_path / "probe").exists()
+    (tmp_path / "probe").mkdir()
+    (tmp_path / "probe" / "another").write_bytes(b"trial")
+    assert all(check.passed for check in storage.probe())
+    assert (tmp_path / "probe" / "another").exists()

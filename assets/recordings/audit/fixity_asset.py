@@ -26,6 +26,7 @@ def build_fixity_asset(spec: ProviderSpec, recordings: dg.AssetsDefinition) -> d
         deps=[recordings],
         pool=f"{spec.name}_fixity",
         group_name=spec.name,
+        kinds={"file"},
         description=f"The audit of the {spec.title} recordings: a part of them is read back each day, all of them in a cycle.",
         check_specs=[
             dg.AssetCheckSpec(
