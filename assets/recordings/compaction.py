@@ -44,9 +44,13 @@ def fold(ledger: Ledger, provider: str) -> FoldReport:
     A run that was killed before its manifest left one that does not know its last recordings. It is written before the fold: a
     file that was folded, and that no manifest knows, is one whose line was removed.
 
+    Where somebody has deleted a file of the current snapshot itself, everything is made again first.
+
     Raises:
         StorageError: the root failed, or an event file is damaged; days that were folded before stay so.
     """
+    if not ledger.is_whole(provider):
+        ledger.mend(provider)
     known = ledger.tail_days(provider)
     for day in sorted(known):
         publish_manifest(ledger, provider, day)
@@ -61,6 +65,8 @@ def compact(
 ) -> CompactionReport:
     """Compact what was folded, and remove what was replaced long ago. Safe to kill, to run again, and beside everything else.
 
+    States that somebody has deleted are made again first.
+
     Args:
         ledger: of the archive.
         provider: whose part.
@@ -71,7 +77,11 @@ def compact(
     Raises:
         StorageError: the root failed; what was done before stays done.
     """
-    before = _files(ledger, provider)
+    states = {part.state for part in ledger.partitions(provider).values()}
+    listed = _files(ledger, provider)
+    if not states.issubset(listed):
+        ledger.mend(provider)
+    before = len(listed)
     packed = ledger.pack(provider)
     for day in packed.days:
         publish_manifest(ledger, provider, day)
@@ -82,11 +92,12 @@ def compact(
 
     removed = ledger.retire(provider, grace=grace, shown=shown, before_delete=let_go)
     months = ledger.pack_months(provider, settled)  # last: a damaged state, which it names, is no reason to leave the rest
-    after = _files(ledger, provider)
+    after = len(_files(ledger, provider))
     return CompactionReport(provider, tuple(packed.days), packed.rows, before, after, removed, tuple(packed.left), tuple(months))
 
 
-def _files(ledger: Ledger, provider: str) -> int:
+def _files(ledger: Ledger, provider: str) -> set[str]:
+    """Return the files of events and states that are there."""
     trees = (names.TAIL, names.EVENTS, names.STATES)
     listed = (info.path for tree in trees for info in ledger.storage.list(f"{tree}/provider={provider}"))
-    return sum(1 for path in listed if places.is_events(path) or places.is_derived(path))
+    return {path for path in listed if places.is_events(path) or places.is_derived(path)}

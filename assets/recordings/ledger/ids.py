@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from assets.recordings import names
-from resources.errors import StorageError
+from assets.recordings.ledger.files import damaged
 from resources.storage import ArchiveStorage
 
 PAIRS = pa.schema([("execution_id", pa.string()), ("date", pa.date32())])
@@ -80,6 +80,7 @@ def days_of(storage: ArchiveStorage, segments: Iterable[Segment], execution_id: 
     """Return the days on which the index has an execution of this id, ascending; usually one, and none for an unknown id.
 
     Raises:
+        NotStoredError: a segment is gone.
         StorageError: the root failed, or a segment is damaged.
     """
     try:
@@ -176,8 +177,7 @@ def _opened(storage: ArchiveStorage, segment: Segment, stack: ExitStack) -> pq.P
     try:
         return stack.enter_context(pq.ParquetFile(source))
     except (pa.ArrowException, OSError) as error:
-        msg = f"{segment.path} in {storage.url} is damaged ({type(error).__name__}): move {names.LEDGER} away and run `rebuild`"
-        raise StorageError(msg) from None
+        raise damaged(storage, segment.path, error) from None
 
 
 def _write(storage: ArchiveStorage, path: str, tables: Iterable[pa.Table]) -> Segment:

@@ -58,6 +58,11 @@ class Reader:
         """Return the current snapshot; None where nothing was folded yet."""
         return snapshot.latest(self.storage, provider)
 
+    def is_current(self, provider: str, taken: Snapshot) -> bool:
+        """Return whether no newer snapshot has taken this one's place: then what it names and is not there was deleted."""
+        current = self.latest(provider)
+        return current is not None and current.generation == taken.generation
+
     def partitions(self, taken: Snapshot | None) -> dict[date, Partition]:
         """Return the days of a snapshot; none of None."""
         if taken is None:
@@ -97,7 +102,7 @@ class Reader:
         if part is None:
             return self.table([], columns)
         try:
-            return self._stored_state(part, columns)
+            return self.stored_state(part, columns)
         except NotStoredError:
             current = self.partitions(self.latest(provider)).get(part.day)
             if current is None or current.state != part.state:
@@ -105,7 +110,13 @@ class Reader:
         state = winning.winners_of([self.table(self.sources(part))])
         return state if columns is None else state.select(columns)
 
-    def _stored_state(self, part: Partition, columns: list[str] | None) -> pa.Table:
+    def stored_state(self, part: Partition, columns: list[str] | None = None) -> pa.Table:
+        """Return the folded state of a partition as it is stored.
+
+        Raises:
+            NotStoredError: its file is gone.
+            DamagedError: it is damaged.
+        """
         if not places.is_month(part.state):
             return read_tables(self.storage, [part.state], columns)
         table = read_day(self.storage, part.state, part.day, columns)
@@ -170,13 +181,21 @@ class Reader:
 
         They are sorted by it: what comes after is not read. The blocked ones, which wait together, lie behind the others; their
         own times, of which all but the last say nothing, are none of the rest's.
+
+        Raises:
+            NotStoredError: their file is gone.
+            DamagedError: it is damaged.
         """
         blocked_until = taken.waiting.blocked_until if taken.waiting is not None else None
-        with self.storage.open(taken.open) as source, pq.ParquetFile(source) as file:
-            first = [_first_time(file, number, until, blocked_until) for number in range(file.metadata.num_row_groups)]
-            groups = [number for number, moment in enumerate(first) if moment is not None and moment <= until]
-            later = [moment for moment in first if moment is not None and moment > until]
-            return file.read_row_groups(groups, columns=columns, use_threads=False), min(later, default=None)
+        with self.storage.open(taken.open) as source:
+            try:
+                with pq.ParquetFile(source) as file:
+                    first = [_first_time(file, number, until, blocked_until) for number in range(file.metadata.num_row_groups)]
+                    groups = [number for number, moment in enumerate(first) if moment is not None and moment <= until]
+                    later = [moment for moment in first if moment is not None and moment > until]
+                    return file.read_row_groups(groups, columns=columns, use_threads=False), min(later, default=None)
+            except (pa.ArrowException, OSError) as error:
+                raise damaged(self.storage, taken.open, error) from None
 
     def published_open(self, provider: str, taken: Snapshot | None, columns: list[str] | None = None) -> pa.Table:
         """Return the open recordings as a fold has published them; made again from the states where the file was deleted."""
@@ -207,10 +226,19 @@ class Reader:
         taken = self.latest(provider)
         tail = self.table(self.tail(provider, taken))
         mine = tail.filter(pc.equal(tail["execution_id"], execution_id))
-        days = set(ids.days_of(self.storage, taken.ids, execution_id)) if taken is not None else set[date]()
+        days = self._days_of(provider, taken, execution_id) if taken is not None else set[date]()
         parts = self.partitions(taken) if days else {}
         rows = [self._rows_of(provider, parts[day], _one(execution_id), None) for day in sorted(days & parts.keys())]
         return winning.winners_of([mine, *rows])
+
+    def _days_of(self, provider: str, taken: Snapshot, execution_id: str) -> set[date]:
+        """Return the days on which an execution is; all days, where a part of the index was deleted."""
+        try:
+            return set(ids.days_of(self.storage, taken.ids, execution_id))
+        except NotStoredError:
+            if not self.is_current(provider, taken):
+                raise
+        return set(self.partitions(taken))
 
     # -- events
 
