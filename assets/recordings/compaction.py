@@ -10,7 +10,7 @@ from assets.recordings import names
 from assets.recordings.ledger import FoldReport, Ledger, places
 from assets.recordings.ledger.months import SETTLED
 from assets.recordings.ledger.reading import by_day
-from assets.recordings.manifest import publish_manifest
+from assets.recordings.manifest import publish_manifests
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,9 @@ def fold(ledger: Ledger, provider: str) -> FoldReport:
     if not ledger.is_whole(provider):
         ledger.mend(provider)
     known = ledger.tail_days(provider)
-    for day in sorted(known):
-        publish_manifest(ledger, provider, day)
+    publish_manifests(ledger, provider, known)
     done = ledger.fold(provider)
-    for day in sorted(set(done.days) - known):
-        publish_manifest(ledger, provider, day)
+    publish_manifests(ledger, provider, set(done.days) - known)
     return done
 
 
@@ -83,12 +81,11 @@ def compact(
         ledger.mend(provider)
     before = len(listed)
     packed = ledger.pack(provider)
-    for day in packed.days:
-        publish_manifest(ledger, provider, day)
+    publish_manifests(ledger, provider, packed.days)
 
     def let_go(paths: Collection[str]) -> None:
-        for day, leaving in sorted(by_day(paths).items()):
-            publish_manifest(ledger, provider, day, leaving=leaving)
+        leaving = by_day(paths)
+        publish_manifests(ledger, provider, leaving, leaving=leaving)
 
     removed = ledger.retire(provider, grace=grace, shown=shown, before_delete=let_go)
     months = ledger.pack_months(provider, settled)  # last: a damaged state, which it names, is no reason to leave the rest

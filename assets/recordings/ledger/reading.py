@@ -8,7 +8,7 @@ read, long after newer ones have taken their place: then it is done again, with 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, ParamSpec, TypeVar, cast
@@ -27,6 +27,7 @@ from resources.errors import NotStoredError
 from resources.storage import ArchiveStorage
 
 _TRIES = 5
+_FEW_DAYS = 3
 _KEY = ["date", "execution_id", "leg"]
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
@@ -45,6 +46,32 @@ def again_when_folded(read: Callable[_Arguments, _Answer]) -> Callable[_Argument
         return read(*args, **kwargs)
 
     return reading
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What lies in a provider's ledger at one moment, for questions about many days: listed once.
+
+    Attributes:
+        taken: the snapshot, which was read first; None where nothing was folded yet.
+        appended: the event files of the tail's folder by day, folded or not, ascending.
+        filed: files of compacted events by day, and those that older versions have put beside them.
+    """
+
+    taken: Snapshot | None
+    appended: Mapping[date, Sequence[str]]
+    filed: Mapping[date, Sequence[str]]
+    _folded: frozenset[str]
+
+    def tail(self, day: date) -> list[str]:
+        """Return the event files of a day that no state knows."""
+        filed = self.filed.get(day, ()) if self.taken is None else ()
+        return [*filed, *(path for path in self.appended.get(day, ()) if path not in self._folded)]
+
+    def event_files(self, day: date) -> list[str]:
+        """Return the event files of a day as runs appended them, ascending; compacted ones are gone from it."""
+        filed = (path for path in self.filed.get(day, ()) if not places.is_history(path))
+        return [*filed, *self.appended.get(day, ())]
 
 
 @dataclass(slots=True)
@@ -91,6 +118,14 @@ class Reader:
         folded = frozenset(taken.folded)
         return [path for path in self.appended(provider) if path not in folded]
 
+    def look(self, provider: str, days: Collection[date]) -> Look:
+        """List what lies there of some days; a few of them do not cost a listing of all compacted events."""
+        taken = self.latest(provider)
+        each = [self.filed(provider, day) for day in days] if len(days) <= _FEW_DAYS else [self.filed(provider)]
+        appended, filed = self.appended(provider), [path for paths in each for path in paths]
+        self.settle([*appended, *filed] if taken is None else appended)
+        return Look(taken, by_day(appended), by_day(filed), frozenset(taken.folded) if taken is not None else frozenset[str]())
+
     # -- tables
 
     def table(self, paths: Iterable[str], columns: list[str] | None = None) -> pa.Table:
@@ -130,12 +165,15 @@ class Reader:
         found = [part.history] if part.history is not None else []
         return [*found, *(path for path in part.folded if self.storage.exists(path))]
 
-    def day(self, provider: str, day: date, columns: list[str] | None = None) -> pa.Table:
-        """Return the winning event of each recording of one partition, or the ``columns`` of it."""
-        taken = self.latest(provider)
-        tail = [path for path in self.tail(provider, taken) if places.day_of(path) == day]
+    def day(self, provider: str, day: date, columns: list[str] | None = None, look: Look | None = None) -> pa.Table:
+        """Return the winning event of each recording of one partition, or the ``columns`` of it; now, or as of a ``look``."""
+        if look is not None:
+            taken, tail = look.taken, look.tail(day)
+        else:
+            taken = self.latest(provider)
+            tail = [path for path in self.tail(provider, taken) if places.day_of(path) == day]
+            self.settle(tail)
         part = self.partitions(taken).get(day)
-        self.settle(tail)
         needed = None if columns is None else list(dict.fromkeys([*columns, *winning.ORDER_COLUMNS]))
         latest = winning.winners_of([self.state(provider, part, needed), self.table(tail, needed)])
         return latest if columns is None else latest.select(columns)

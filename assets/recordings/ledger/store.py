@@ -23,7 +23,7 @@ from assets.recordings.ledger.files import damaged
 from assets.recordings.ledger.folding import FoldReport
 from assets.recordings.ledger.history import History, read_history
 from assets.recordings.ledger.packing import PackReport
-from assets.recordings.ledger.reading import Reader, again_when_folded
+from assets.recordings.ledger.reading import Look, Reader, again_when_folded
 from assets.recordings.ledger.snapshot import Partition, Snapshot, readable
 from assets.recordings.ledger.standing import Standing
 from assets.recordings.ledger.waiting import Waiting
@@ -87,18 +87,22 @@ class Ledger:
         return self._events_in(self._reader.day(provider, day))
 
     @again_when_folded
-    def read_columns(self, provider: str, day: date, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    def read_columns(
+        self, provider: str, day: date, columns: Sequence[str], look: Look | None = None
+    ) -> Iterator[tuple[Any, ...]]:
         """Return the same as rows of some columns: the others are not read, and no event is made of them, which takes longer.
 
         Args:
             provider: whose.
             day: which partition.
             columns: of :data:`~assets.recordings.events.SCHEMA`.
+            look: what to read; what is there now by default.
 
         Raises:
+            NotStoredError: a file that the ``look`` saw is gone since.
             StorageError: an event file is damaged in these columns, or in those that decide which event wins.
         """
-        table = self._reader.day(provider, day, list(columns))
+        table = self._reader.day(provider, day, list(columns), look)
         try:
             return zip(*(cast("list[Any]", column.to_pylist()) for column in table.columns), strict=True)
         except (ValueError, TypeError, OverflowError) as error:
@@ -190,6 +194,11 @@ class Ledger:
     def tail_days(self, provider: str) -> set[date]:
         """Return the partitions that have events which no fold knows yet."""
         return {places.day_of(path) for path in self._reader.tail(provider, self._reader.latest(provider))}
+
+    @again_when_folded
+    def look(self, provider: str, days: Collection[date]) -> Look:
+        """List what the ledger has of some days, for questions that they share; see :class:`Look`."""
+        return self._reader.look(provider, days)
 
     def event_files(self, provider: str, day: date) -> list[str]:
         """Return the paths of a partition's event files as runs appended them, ascending; compacted ones are gone from it."""
