@@ -86,6 +86,12 @@ def truncated(place: Path) -> None:
     place.write_bytes(place.read_bytes()[: place.stat().st_size // 2])
 
 
+def scrambled(place: Path) -> None:
+    """Overwrite what comes first, and leave the end, with the footer of a Parquet file, as it is."""
+    data = place.read_bytes()
+    place.write_bytes(b"\xff" * (len(data) // 4) + data[len(data) // 4 :])
+
+
 def compact(storage: ArchiveStorage) -> None:
     """Do what ``recording-archive compact`` does."""
     tidy_up(storage, SPECS, GRACE)
@@ -139,7 +145,9 @@ def hurt(storage: ArchiveStorage, kind: str, how: Callable[[Path], None]) -> str
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("how", "mend"), [(gone, compact), (gone, rebuild_all), (truncated, rebuild_all)])
+@pytest.mark.parametrize(
+    ("how", "mend"), [(gone, compact), (gone, rebuild_all), (truncated, rebuild_all), (scrambled, rebuild_all)]
+)
 def test_what_a_fold_made_is_made_again(
     storage: ArchiveStorage, kind: str, how: Callable[[Path], None], mend: Callable[[ArchiveStorage], None]
 ) -> None:
@@ -155,7 +163,7 @@ def test_what_a_fold_made_is_made_again(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("how", [gone, truncated])
+@pytest.mark.parametrize("how", [gone, truncated, scrambled])
 def test_until_then_readers_are_right_or_say_what_to_run(storage: ArchiveStorage, kind: str, how: Callable[[Path], None]) -> None:
     """Nobody gets a wrong answer: the events are asked, or the error names the file and the command that makes it again."""
     before = {name: ask(storage) for name, ask in QUESTIONS.items()}
