@@ -54,6 +54,20 @@ def test_verify_names_what_a_compaction_passes_over(operator: Operator, lake: Pa
     assert {fault["path"] for fault in operator.run("verify", "feather", "--date", day, "--json").json["faults"]} >= damaged
 
 
+def test_a_ledger_without_its_list_of_days(operator: Operator, lake: Path) -> None:
+    """Status says what is gone and what to run; that makes it again."""
+    before = operator.run("status", "--json")
+    gone = max((lake / "ledger/provider=feather").glob("*.days.json"))
+    gone.unlink()
+    asked = operator.run("status")
+    assert asked.code == FAILED
+    assert gone.name in asked.err
+    assert "recording-archive compact" in asked.err
+    assert operator.run("compact").code == 0
+    after = operator.run("status", "--json")
+    assert (after.code, after.json) == (before.code, before.json)
+
+
 def test_a_compaction_that_failed_says_why_and_reports_nothing(operator: Operator, lake: Path) -> None:
     """It names the file and the command that mends it; no numbers of files that it has not looked at. Then that command works."""
     damaged = truncate(lake, "ledger/provider=feather/snapshots/*.json")

@@ -20,11 +20,12 @@ from assets.recordings.queue import queue_at
 from resources.archive import Archive
 from resources.clock import REAL_RUNTIME
 from resources.errors import DamagedError, StorageError
+from resources.failpoints import Failpoint
 from resources.providers.registry import PROVIDERS
 from resources.settings import load_settings
 from resources.storage import ArchiveStorage, open_storage
 from tests.catalog.lakes import FIRST, NOW, append, asked, day, event
-from tests.recordings.compacting import faults
+from tests.recordings.compacting import faults, killed_at
 
 SPECS = tuple(PROVIDERS.values())
 PROVIDER = "feather"
@@ -229,3 +230,18 @@ def test_events_that_are_gone_too_are_not_lost_with_it(storage: ArchiveStorage, 
     assert rebuild(archive, PROVIDERS[PROVIDER]).salvaged == 1
     archive.close()
     assert "late" in Ledger(storage).events_table(PROVIDER)["execution_id"].to_pylist()
+
+
+@pytest.mark.parametrize("point", [Failpoint.FOLD_WRITTEN, Failpoint.FOLD_POINTED, Failpoint.MANIFEST_WRITTEN])
+@pytest.mark.parametrize("kind", ["days", "open", "state"])
+def test_a_mending_that_is_killed_is_begun_again(storage: ArchiveStorage, kind: str, point: Failpoint) -> None:
+    """Before its snapshot, after it, and while news get their manifests: the next compaction ends it; verify finds nothing."""
+    append(storage, [event(PROVIDER, "new", on=day(1))])
+    wanted = Ledger(storage).read_day(PROVIDER, day(1)), QUESTIONS["events"](storage)
+    hurt(storage, kind, gone)
+    with killed_at(point, 1):
+        tidy_up(storage, SPECS, GRACE)
+    for _ in range(2):
+        compact(storage)
+        assert (Ledger(storage).read_day(PROVIDER, day(1)), QUESTIONS["events"](storage)) == wanted
+        assert faults(Ledger(storage)) == {}
