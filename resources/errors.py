@@ -7,6 +7,7 @@
     ├── InventoryError               a session inventory file cannot be read
     ├── StorageError                 the archive root refused or failed
     │   ├── NotStoredError           there is no object at the path
+    │   ├── DamagedError             an object of ours is not what was written
     │   └── AlreadyStoredError       the object is there already: it was not written again
     └── RecordingError               one question about one execution or recording went wrong
         ├── NotReadyError            ask again later: a state, not a fault
@@ -52,6 +53,10 @@ class StorageError(ArchiveError):
 
 class NotStoredError(StorageError):
     """There is no object at the path."""
+
+
+class DamagedError(StorageError):
+    """An object of ours is not what was written. The message names it and the remedy."""
 
 
 class AlreadyStoredError(StorageError):

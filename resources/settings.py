@@ -19,6 +19,9 @@ from resources.errors import SettingsError
 from resources.known_secrets import remember_password, remember_secret
 
 MIB = 1024 * 1024
+_MOST_DAYS = 36_500
+"""A century: what is added to a date, or taken from it, stays on the calendar."""
+_MOST_SECONDS = _MOST_DAYS * 86_400.0
 STORAGE_SECRETS = (
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -72,16 +75,16 @@ class Settings(BaseSettings):
 
     # -- partitions
     archive_start_date: str = "2026-01-01"
-    archive_reread_days: int = Field(default=3, ge=1)
+    archive_reread_days: int = Field(default=3, ge=1, le=_MOST_DAYS)
 
     # -- the life of a recording
-    retry_base_seconds: float = Field(default=60.0, gt=0)
-    retry_slow_seconds: float = Field(default=3600.0, gt=0)
-    retry_max_seconds: float = Field(default=6 * 3600.0, gt=0)
+    retry_base_seconds: float = Field(default=60.0, gt=0, le=_MOST_SECONDS)
+    retry_slow_seconds: float = Field(default=3600.0, gt=0, le=_MOST_SECONDS)
+    retry_max_seconds: float = Field(default=6 * 3600.0, gt=0, le=_MOST_SECONDS)
     retry_attempt_limit: int = Field(default=50, ge=1)
-    retry_deadline_days: float = Field(default=14.0, gt=0)
-    absent_grace_seconds: float = Field(default=24 * 3600.0, ge=0)
-    blocked_recheck_seconds: float = Field(default=900.0, gt=0)
+    retry_deadline_days: float = Field(default=14.0, gt=0, le=_MOST_DAYS)
+    absent_grace_seconds: float = Field(default=24 * 3600.0, ge=0, le=_MOST_SECONDS)
+    blocked_recheck_seconds: float = Field(default=900.0, gt=0, le=_MOST_SECONDS)
     transient_retries: int = Field(default=4, ge=0)
     transient_budget_seconds: float = Field(default=120.0, ge=0)
 
@@ -92,7 +95,7 @@ class Settings(BaseSettings):
     fixity_max_repairs: int = Field(default=100, ge=0)
 
     # -- the lake
-    archive_grace_hours: float = Field(default=24.0, ge=0)
+    archive_grace_hours: float = Field(default=24.0, ge=0, le=_MOST_DAYS * 24)
     compaction_schedule_cron: str = "50 * * * *"
 
     # -- automation

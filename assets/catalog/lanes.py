@@ -59,12 +59,12 @@ def lane_of(ledger: Ledger, spec: ProviderSpec) -> Lane:
         try:
             partitions = ledger.partitions_of(snapshot)
         except NotStoredError:
-            ledger.refold(spec.name)
+            ledger.mend(spec.name)
             continue
         lane = Lane(spec, snapshot, partitions, executions)
         if _is_whole(ledger.storage, lane):
             return lane
-        ledger.refold(spec.name)
+        ledger.mend(spec.name)
     msg = f"the compacted state of {spec.name} in {ledger.storage.url} is deleted as fast as it is made: run again"
     raise StorageError(msg)
 
@@ -72,14 +72,15 @@ def lane_of(ledger: Ledger, spec: ProviderSpec) -> Lane:
 def _is_whole(storage: ArchiveStorage, lane: Lane) -> bool:
     """Whether every file that is made from the events is there; one listing, whatever the views name."""
     provider = lane.spec.name
-    trees = (f"{names.STATES}/provider={provider}", f"{names.LEDGER}/provider={provider}/ids")
+    trees = (f"{names.STATES}/provider={provider}", places.ledger_folder(provider))
     there = {info.path for tree in trees for info in storage.list(tree)}
     events = {info.path for info in storage.list(f"{names.EVENTS}/provider={provider}")}
     gone = sorted(set(lane.histories) - events)
     if gone:
         msg = f"{gone[0]} in {storage.url} is gone, with the history of its day: see `recording-archive verify`, and restore it"
         raise StorageError(msg)
-    return there.issuperset([*lane.states, *lane.months, *(segment.path for segment in lane.snapshot.ids)])
+    own = {lane.snapshot.days, lane.snapshot.open, *(segment.path for segment in lane.snapshot.ids)} - {""}
+    return there.issuperset([*lane.states, *lane.months, *own])
 
 
 def _executions(storage: ArchiveStorage, spec: ProviderSpec) -> Mapping[date, tuple[str, ...]]:

@@ -1,7 +1,9 @@
 """Putting the catalog where analysts open it, so that nobody ever opens half of one.
 
-On local disk ``archive.duckdb`` is replaced in one step; who has the old file open goes on reading it. On object storage, where
-a reader may come back for more of the same name, each version has a name of its own and a small pointer says which is current.
+On local disk ``archive.duckdb`` is replaced in one step; who has the old file open goes on reading it. By its mode nobody may
+write to it, and a write-ahead log that somebody has left beside it all the same goes: DuckDB opens no file beside another's log.
+On object storage, where a reader may come back for more of the same name, each version has a name of its own and a small pointer
+says which is current.
 
 The pointer also says, everywhere, which snapshots of the ledger the catalog stands on: the files that it names have to stay until
 it has been replaced for a while.
@@ -35,6 +37,8 @@ from resources.storage.faults import storage_faults
 CATALOG_NAME = "archive.duckdb"
 VERSIONS = "catalog"
 POINTER = f"{VERSIONS}/current.json"
+_LOGS = tuple(f"{CATALOG_NAME}.wal{ending}" for ending in ("", ".checkpoint", ".recovery"))
+"""What DuckDB puts beside a file that it writes to; the catalog is never written to where it lies."""
 _KEPT_VERSIONS = 3
 _TRIES = 4
 _PIECE_BYTES = 8 * 1024 * 1024
@@ -114,8 +118,13 @@ def _put(storage: ArchiveStorage, built: Path, now: datetime, generations: dict[
     is_local = storage.local_path(CATALOG_NAME) is not None
     path = CATALOG_NAME if is_local else f"{VERSIONS}/archive-{now:%Y%m%dT%H%M%S}-{uuid4().hex[:12]}.duckdb"
     pointer = Pointer(path, built.stat().st_size, now, generations)
+    if is_local:
+        # Before, so that the new file never lies beside the log of the old one; and after, for what was begun in between.
+        _remove_logs(storage)
     storage.put_file(path, built)
     reached(Failpoint.CATALOG_PUT)
+    if is_local:
+        _remove_logs(storage)
     storage.write(POINTER, msgspec.json.encode(pointer))
     reached(Failpoint.CATALOG_POINTED)
     # By the storage's clock: who was slow has an early time in the name of what is pointed to now.
@@ -124,6 +133,11 @@ def _put(storage: ArchiveStorage, built: Path, now: datetime, generations: dict[
         if old != path:
             storage.delete(old)
     return pointer
+
+
+def _remove_logs(storage: ArchiveStorage) -> None:
+    for path in _LOGS:
+        storage.delete(path)
 
 
 def current(storage: ArchiveStorage) -> Pointer | None:

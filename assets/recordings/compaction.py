@@ -10,7 +10,7 @@ from assets.recordings import names
 from assets.recordings.ledger import FoldReport, Ledger, places
 from assets.recordings.ledger.months import SETTLED
 from assets.recordings.ledger.reading import by_day
-from assets.recordings.manifest import publish_manifest
+from assets.recordings.manifest import publish_manifests
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,17 @@ def fold(ledger: Ledger, provider: str) -> FoldReport:
     A run that was killed before its manifest left one that does not know its last recordings. It is written before the fold: a
     file that was folded, and that no manifest knows, is one whose line was removed.
 
+    Where somebody has deleted a file of the current snapshot itself, everything is made again first.
+
     Raises:
         StorageError: the root failed, or an event file is damaged; days that were folded before stay so.
     """
+    if not ledger.is_whole(provider):
+        ledger.mend(provider)
     known = ledger.tail_days(provider)
-    for day in sorted(known):
-        publish_manifest(ledger, provider, day)
+    publish_manifests(ledger, provider, known)
     done = ledger.fold(provider)
-    for day in sorted(set(done.days) - known):
-        publish_manifest(ledger, provider, day)
+    publish_manifests(ledger, provider, set(done.days) - known)
     return done
 
 
@@ -60,6 +62,8 @@ def compact(
     ledger: Ledger, provider: str, *, grace: timedelta, shown: int | None, settled: timedelta = SETTLED
 ) -> CompactionReport:
     """Compact what was folded, and remove what was replaced long ago. Safe to kill, to run again, and beside everything else.
+
+    States that somebody has deleted are made again first.
 
     Args:
         ledger: of the archive.
@@ -71,22 +75,26 @@ def compact(
     Raises:
         StorageError: the root failed; what was done before stays done.
     """
-    before = _files(ledger, provider)
+    states = {part.state for part in ledger.partitions(provider).values()}
+    listed = _files(ledger, provider)
+    if not states.issubset(listed):
+        ledger.mend(provider)
+    before = len(listed)
     packed = ledger.pack(provider)
-    for day in packed.days:
-        publish_manifest(ledger, provider, day)
+    publish_manifests(ledger, provider, packed.days)
 
     def let_go(paths: Collection[str]) -> None:
-        for day, leaving in sorted(by_day(paths).items()):
-            publish_manifest(ledger, provider, day, leaving=leaving)
+        leaving = by_day(paths)
+        publish_manifests(ledger, provider, leaving, leaving=leaving)
 
     removed = ledger.retire(provider, grace=grace, shown=shown, before_delete=let_go)
     months = ledger.pack_months(provider, settled)  # last: a damaged state, which it names, is no reason to leave the rest
-    after = _files(ledger, provider)
+    after = len(_files(ledger, provider))
     return CompactionReport(provider, tuple(packed.days), packed.rows, before, after, removed, tuple(packed.left), tuple(months))
 
 
-def _files(ledger: Ledger, provider: str) -> int:
+def _files(ledger: Ledger, provider: str) -> set[str]:
+    """Return the files of events and states that are there."""
     trees = (names.TAIL, names.EVENTS, names.STATES)
     listed = (info.path for tree in trees for info in ledger.storage.list(f"{tree}/provider={provider}"))
-    return sum(1 for path in listed if places.is_events(path) or places.is_derived(path))
+    return {path for path in listed if places.is_events(path) or places.is_derived(path)}

@@ -8,8 +8,9 @@ stays, whatever becomes of the file: the manifest is a witness of the events, no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -17,7 +18,8 @@ from assets.recordings import names
 from assets.recordings.events import Event
 from assets.recordings.ledger import Ledger, places
 from assets.recordings.ledger.chain import read_event_file
-from assets.recordings.ledger.history import History
+from assets.recordings.ledger.reading import Look
+from assets.recordings.ledger.upcoming import DAYS_AT_ONCE
 from resources.errors import NotStoredError
 from resources.failpoints import Failpoint, reached
 from resources.model import Leg
@@ -34,9 +36,9 @@ def recording_sums(events: Iterable[Event], provider: str, day: date) -> dict[st
     return _sums(rows, provider, day)
 
 
-def _recording_sums(ledger: Ledger, provider: str, day: date) -> dict[str, str]:
+def _recording_sums(ledger: Ledger, provider: str, day: date, look: Look) -> dict[str, str]:
     """Return the same as the ledger knows it. A row of the columns that it takes costs a fifth of an event."""
-    return _sums(ledger.read_columns(provider, day, _COLUMNS), provider, day)
+    return _sums(ledger.read_columns(provider, day, _COLUMNS, look), provider, day)
 
 
 def _sums(rows: Iterable[tuple[Any, ...]], provider: str, day: date) -> dict[str, str]:
@@ -48,6 +50,16 @@ def _sums(rows: Iterable[tuple[Any, ...]], provider: str, day: date) -> dict[str
             # Files from before copies were counted have no number: theirs is the first.
             sums[names.sidecar_path(provider, day, execution_id, Leg(leg), 1 if number is None else number)] = sidecar_sha256
     return sums
+
+
+@dataclass(frozen=True, slots=True)
+class _Compacted:
+    """What of a file of compacted events matters here, without its rows: they would be in memory for many days at once."""
+
+    path: str
+    sha256: str
+    is_own: bool
+    said: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -65,9 +77,9 @@ class _EventLines:
     provider: str
     day: date
     leaving: Collection[str]
-    _history: History | None = None
+    _history: _Compacted | None = None
 
-    def sums(self, known: Mapping[str, str]) -> dict[str, str]:
+    def sums(self, known: Mapping[str, str], look: Look) -> dict[str, str]:
         """Return path to SHA-256: ``known`` as it is, and those that came since and are what a writer wrote.
 
         A file that no writer of ours can have written as it is (see :mod:`assets.recordings.ledger.chain`) is never taken in.
@@ -75,11 +87,12 @@ class _EventLines:
 
         Args:
             known: the lines of files of events in the stored manifest.
+            look: what is there.
         """
         sums = dict(known)
-        listed = self.ledger.event_files(self.provider, self.day)
+        listed = look.event_files(self.day)
         new = [path for path in listed if path not in known]
-        part = self.ledger.partitions(self.provider).get(self.day)
+        part = self.ledger.partitions_of(look.taken).get(self.day)
         current = part.history if part is not None else None
         gone = {path for path in known if path not in listed and path != current} | set(self.leaving)
         replaced = set[str]()
@@ -100,9 +113,10 @@ class _EventLines:
             return None
         return file.sha256 if file.is_own else None
 
-    def _read_history(self, path: str) -> History:
+    def _read_history(self, path: str) -> _Compacted:
         if self._history is None or self._history.path != path:
-            self._history = self.ledger.read_history(path)
+            history = self.ledger.read_history(path)
+            self._history = _Compacted(path, history.sha256, history.is_own, frozenset(history.said))
         return self._history
 
 
@@ -160,22 +174,98 @@ def publish_manifest(
 
     The lines of event files stay, but for those to ``forget``, whose loss was accepted, and of those that compacted events stand
     for and that are gone or ``leaving``.
+    """
+    return _publish(ledger, provider, [_Making(_EventLines(ledger, provider, day, leaving), forget)])
+
+
+def publish_manifests(
+    ledger: Ledger, provider: str, days: Iterable[date], *, leaving: Mapping[date, Collection[str]] | None = None
+) -> None:
+    """Write the manifests of many days, whose looks at the ledger are shared; see :func:`publish_manifest`."""
+    ordered, going = sorted(days), leaving or {}
+    for first in range(0, len(ordered), DAYS_AT_ONCE):
+        some = ordered[first : first + DAYS_AT_ONCE]
+        _publish(ledger, provider, [_Making(_EventLines(ledger, provider, day, going.get(day, ()))) for day in some])
+
+
+@dataclass(slots=True)
+class _Making:
+    """A manifest in the making.
+
+    Attributes:
+        lines: of its event files.
+        forget: event files whose lines go.
+        known: the lines of event files that were stored when it was read last.
+        stored: digest of the manifest that was; None where there is none.
+        written: digest of what was written last; None before that.
+        recordings: how many the manifest covers.
+    """
+
+    lines: _EventLines
+    forget: Collection[str] = ()
+    known: Mapping[str, str] = field(default_factory=dict[str, str])
+    stored: str | None = None
+    written: str | None = None
+    recordings: int = 0
+
+    def read(self) -> None:
+        """Read the stored manifest. Of its lines those of recordings are not kept: there are many, and the ledger knows them."""
+        found = read_manifest(self.lines.ledger, self.lines.provider, self.lines.day)
+        self.stored = _digest(found) if found is not None else None
+        self.known = {path: sha for path, sha in (found or {}).items() if is_event_file(path) and path not in self.forget}
+
+    def is_right(self, look: Look) -> bool:
+        """Return whether the stored manifest says what there is by a look that is younger; else write it, if it is still that.
+
+        Raises:
+            NotStoredError: something that the look saw is gone since.
+        """
+        ledger, provider, day = self.lines.ledger, self.lines.provider, self.lines.day
+        recordings = _recording_sums(ledger, provider, day, look)
+        self.recordings = len(recordings) // 2
+        sums = recordings | self.lines.sums(self.known, look)
+        digest = _digest(sums)
+        if digest in (self.stored or _NOTHING, self.written):
+            return True
+        before = self.stored
+        self.read()
+        if self.stored == before:  # else another run has written what this look may not know
+            reached(Failpoint.MANIFEST_ENCODED)
+            ledger.storage.write(names.manifest_path(provider, day), to_bytes(sums))
+            reached(Failpoint.MANIFEST_WRITTEN)
+            self.written = digest
+        return False
+
+
+def _publish(ledger: Ledger, provider: str, wanted: Sequence[_Making]) -> int:
+    """Write manifests, and return how many recordings they cover.
 
     Another run may append at the same time, and write a manifest that knows more than ours: so look again after writing, until
-    what was written is what the ledger says.
+    what was written is what the ledger says. The days share each look, which is younger than what they have read and written.
     """
-    lines = _EventLines(ledger, provider, day, leaving)
-    written: dict[str, str] | None = None
-    recordings: dict[str, str] = {}
-    for _ in range(_TRIES):
-        stored = read_manifest(ledger, provider, day)
-        recordings = _recording_sums(ledger, provider, day)
-        kept = {path: sha for path, sha in (stored or {}).items() if is_event_file(path) and path not in forget}
-        sums = recordings | lines.sums(kept)
-        if sums in (stored or {}, written):
+    left = list(wanted)
+    for tries in range(1, _TRIES + 1):
+        for each in left:
+            each.read()
+        look = ledger.look(provider, [each.lines.day for each in left])
+        left = [each for each in left if not _is_right(each, look, is_last=tries == _TRIES)]
+        if not left:
             break
-        reached(Failpoint.MANIFEST_ENCODED)
-        ledger.storage.write(names.manifest_path(provider, day), to_bytes(sums))
-        reached(Failpoint.MANIFEST_WRITTEN)
-        written = sums
-    return len(recordings) // 2
+    return sum(each.recordings for each in wanted)
+
+
+def _is_right(each: _Making, look: Look, *, is_last: bool) -> bool:
+    try:
+        return each.is_right(look)
+    except NotStoredError:  # folds have gone on meanwhile, and newer files are there
+        if is_last:
+            raise
+        return False
+
+
+def _digest(sums: Mapping[str, str]) -> str:
+    return hashlib.sha256(to_bytes(sums)).hexdigest()
+
+
+_NOTHING = _digest({})
+"""Where there is nothing to say, none is written."""

@@ -35,9 +35,8 @@ def compact(*, as_json: bool) -> None:
         print_json({**compacted.metadata, "failures": failures, "failed_checks": checks, "runs": runs})
     else:
         told = compacted.metadata
-        click.echo(
-            f"{told.get('files_before', 0)} files before, {told.get('files_after', 0)} after, {told.get('removed', 0)} removed"
-        )
+        if not compacted.failures:
+            click.echo(f"{told['files_before']} files before, {told['files_after']} after, {told['removed']} removed")
         for text in (*(f"failed: {text}" for text in failures), *(f"check: {text}" for text in checks)):
             click.echo(text, err=True)
     if failures:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import click
 
+from assets.executions.verification import unreadable
 from assets.recordings.audit.mending import Mender
 from assets.recordings.audit.verification import Verdict, Verification
 from assets.recordings.ledger import Ledger
@@ -58,7 +59,7 @@ class _Tally:
 @click.option("--repair", is_flag=True, help="Fetch bad copies again, beside the damaged ones, and write lost sidecars again.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def verify(*, provider: str, day: date | None, everything: bool, repair: bool, as_json: bool) -> None:
-    """Read every archived copy back: length, SHA-256, sidecar, manifest; and the events. Exits with 3 when a fault is left."""
+    """Read copies back (length, SHA-256, sidecar, manifest), events, executions. Exits with 3 when a fault is left."""
     if everything and day is not None:
         raise click.UsageError("--all and --date exclude each other")
     archive = open_archive()
@@ -68,7 +69,7 @@ def verify(*, provider: str, day: date | None, everything: bool, repair: bool, a
         for name in PROVIDERS if provider == _ALL else [provider]:
             verification = Verification(Ledger(archive.storage), name, pool)
             days = [day] if day else verification.days()
-            for done, verdict in _verdicts(verification, days):
+            for done, verdict in _verdicts(archive, verification, days, whole=day is None):
                 tally.add(verdict)
                 if tally.copies % _TOLD_EVERY == 0 or verdict.fault:
                     tell(done, len(days), f"{name}: {tally}")
@@ -80,10 +81,15 @@ def verify(*, provider: str, day: date | None, everything: bool, repair: bool, a
         raise SystemExit(EXIT_NEEDS_A_PERSON)
 
 
-def _verdicts(verification: Verification, days: Sequence[date]) -> Iterator[tuple[int, Verdict]]:
+def _verdicts(
+    archive: Archive, verification: Verification, days: Sequence[date], *, whole: bool
+) -> Iterator[tuple[int, Verdict]]:
     for done, day in enumerate(days):
         yield from ((done, verdict) for verdict in verification.check(day))
     yield from ((len(days), verdict) for verdict in verification.finish())
+    # Days that have executions alone are none of the ledger's.
+    for path, words in unreadable(archive.storage, PROVIDERS[verification.provider], None if whole else days):
+        yield len(days), Verdict(None, path, 0, words)
 
 
 def _repair(archive: Archive, provider: str, tally: _Tally) -> None:

@@ -267,7 +267,7 @@ class ArchiveStorage(ABC):
 
     @abstractmethod
     def put_file(self, path: str, local: Path) -> None:
-        """Put a local file at ``path``, replacing what is there in one step.
+        """Put a local file at ``path``, replacing what is there in one step. On a disk nobody may write to it there, by its mode.
 
         Raises:
             StorageError: nothing was changed.

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 _FILE_MODE = 0o666  # as open() does: the umask decides
+_READ_ONLY = 0o444
 _OURS = frozenset({stat.S_IFREG, stat.S_IFDIR})
 # flock on a file system without locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
@@ -50,6 +51,10 @@ class NewFile(Protocol):
 
     def sync(self) -> None:
         """Make what was written last."""
+        ...
+
+    def protect(self) -> None:
+        """Let the file's mode allow nobody to write, whatever name it has by now; nothing where the file system has no modes."""
         ...
 
     def close(self) -> None:
@@ -156,6 +161,11 @@ class _SystemFile:
 
     def sync(self) -> None:
         os.fsync(self.file.fileno())
+
+    def protect(self) -> None:
+        descriptor = self.file.fileno()
+        with contextlib.suppress(OSError):  # exFAT and some mounts keep no modes
+            os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & _READ_ONLY)
 
     def close(self) -> None:
         self.file.close()

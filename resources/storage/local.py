@@ -277,6 +277,8 @@ class LocalStorage(ArchiveStorage):
                 while chunk := source.read(_COPY_BYTES):
                     self._write_all(temporary, chunk, f"write {path}")
             self._replace(path, temporary)
+            # Not before it has its name: a sweep opens what a dead process left in order to lock it, for writing.
+            temporary.file.protect()
 
     def delete(self, path: str) -> None:
         """Remove an object."""

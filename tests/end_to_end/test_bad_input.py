@@ -159,6 +159,9 @@ def test_media_on_a_private_address(operator: Operator, sandbox: Sandbox) -> Non
         ("FEATHER_BASE_URL", "not a url", ["https://api.example.com/v1"]),
         ("ARCHIVE_START_DATE", "nonsense", ["2026-01-01"]),
         ("ARCHIVE_SCHEDULE_CRON", "never", ["15 * * * *"]),
+        ("ARCHIVE_GRACE_HOURS", "inf", ["less than or equal to 876000"]),
+        ("ARCHIVE_GRACE_HOURS", "1e300", ["less than or equal to 876000"]),
+        ("RETRY_DEADLINE_DAYS", "inf", ["less than or equal to 36500"]),
     ],
 )
 def test_a_wrong_setting(operator: Operator, name: str, value: str, words: list[str]) -> None:

@@ -162,6 +162,9 @@ class _OpenFile:
         self.disk.touch()
         self.file.synced = bytes(self.file.data)
 
+    def protect(self) -> None:
+        """Do nothing: nobody writes here who should not."""
+
     def close(self) -> None:
         if self.disk.user.alive:
             self.file.owner = None

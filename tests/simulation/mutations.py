@@ -279,7 +279,7 @@ def _hasty() -> Generator[None]:
 def _without_manifests() -> Generator[None]:
     with (
         mock.patch("assets.recordings.archiving.publish_manifest", return_value=0),
-        mock.patch("assets.recordings.compaction.publish_manifest", return_value=0),
+        mock.patch("assets.recordings.compaction.publish_manifests", return_value=None),
     ):
         yield
 

@@ -122,7 +122,7 @@ def no_manifests() -> Iterator[None]:
     """Leave the manifests as a dead run left them."""
     with (
         patch.object(archiving, "publish_manifest", lambda *_: 0),
-        patch("assets.recordings.compaction.publish_manifest", lambda *_, **__: 0),
+        patch("assets.recordings.compaction.publish_manifests", lambda *_, **__: None),
     ):
         yield
 

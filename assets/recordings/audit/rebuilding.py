@@ -21,7 +21,7 @@ from assets.recordings.audit import evidence
 from assets.recordings.audit.compacted import Compacted
 from assets.recordings.audit.readback import read_back
 from assets.recordings.audit.trail import Trail, TrailFault
-from assets.recordings.audit.verification import Verification, events_of
+from assets.recordings.audit.verification import days_of, events_of
 from assets.recordings.buffer import EventBuffer
 from assets.recordings.discovery import discover
 from assets.recordings.duration import Tolerance, flaw_of
@@ -134,8 +134,8 @@ class _Rebuild:
 
     def execute(self) -> RebuildReport:
         provider, ledger = self.spec.name, self.ledger
-        compacted = Compacted.of(ledger, provider)
-        days = sorted({*Verification(ledger, provider).days(), *lake.partitions(self.archive.storage, provider)})
+        compacted = Compacted.readable(ledger, provider)
+        days = sorted({*days_of(compacted), *lake.partitions(self.archive.storage, provider)})
         trail = Trail(ledger, compacted)
         gone: list[TrailFault] = []
         with ThreadPoolExecutor(self.archive.settings.media_concurrency) as pool:

@@ -46,6 +46,16 @@ class Verdict:
         return self.path.startswith(f"{names.RECORDINGS}/") and self.note is None
 
 
+def days_of(compacted: Compacted) -> list[date]:
+    """Return every partition that anything in the root knows of, ascending: a removed folder is missed by the others."""
+    ledger, provider = compacted.ledger, compacted.provider
+    found = compacted.parts.keys() | ledger.event_days(provider)
+    for tree in (names.MANIFESTS, names.RECORDINGS):
+        listed = ledger.storage.list(f"{tree}/provider={provider}")
+        found |= {day for info in listed if (day := _day_in(info.path)) is not None}
+    return sorted(found)
+
+
 @dataclass(slots=True)
 class Verification:
     """Verifies partitions of one provider, one after the other; each event file is read once.
@@ -69,11 +79,7 @@ class Verification:
 
     def days(self) -> list[date]:
         """Return every partition that anything in the root knows of, ascending: a removed folder is missed by the others."""
-        found = self._compacted.parts.keys() | set(self.ledger.days(self.provider))
-        for tree in (names.MANIFESTS, names.RECORDINGS):
-            listed = self.ledger.storage.list(f"{tree}/provider={self.provider}")
-            found |= {day for info in listed if (day := _day_in(info.path)) is not None}
-        return sorted(found)
+        return days_of(self._compacted)
 
     def check(self, day: date) -> Iterator[Verdict]:
         """Read back every archived copy of a partition, its sidecar, its manifest and its events."""

@@ -17,7 +17,7 @@ from assets.recordings.events import NEVER_NULL, SCHEMA, Flaw
 from assets.recordings.ledger import places
 from assets.recordings.lifecycle import Outcome, State
 from resources.arrow import compute as pc
-from resources.errors import StorageError
+from resources.errors import DamagedError
 from resources.model import Leg
 from resources.redaction import redact
 from resources.storage import ArchiveStorage
@@ -25,6 +25,7 @@ from resources.storage import ArchiveStorage
 ROW_GROUP_ROWS = 8192
 """Small enough that the rows of one recording are found by reading little, large enough to compress."""
 _REASON_CHARACTERS = 300
+_RESTORE = "restore it from a copy, or move it away and run again"
 _READERS = 16
 _SMALL_BYTES = 128 * 1024
 _FOOTER_BYTES = 256 * 1024
@@ -55,7 +56,7 @@ def read_tables(
 
     Raises:
         NotStoredError: one is not there.
-        StorageError: one is damaged; the message says which, and what to do.
+        DamagedError: one is damaged; the message says which, and what to do.
     """
     # In the order in which they lie in the files: another one would have each file's columns moved.
     schema = SCHEMA if columns is None else pa.schema([field for field in SCHEMA if field.name in columns])
@@ -83,7 +84,7 @@ def read_day(storage: ArchiveStorage, path: str, day: date, columns: Sequence[st
 
     Raises:
         NotStoredError: it is not there.
-        StorageError: it is damaged.
+        DamagedError: it is damaged.
     """
     schema = SCHEMA if columns is None else pa.schema([field for field in SCHEMA if field.name in columns])
     # Over a network, the columns of a row group are fetched together.
@@ -152,7 +153,7 @@ def _stored(storage: ArchiveStorage, paths: Sequence[str]) -> list[tuple[str, by
 
 
 def _check_one(storage: ArchiveStorage, path: str, data: bytes, schema: pa.Schema) -> None:
-    """Raise StorageError where this is the file that is damaged."""
+    """Raise DamagedError where this is the file that is damaged."""
     try:
         table = _decoded(data, schema)
         _check(table)
@@ -161,11 +162,15 @@ def _check_one(storage: ArchiveStorage, path: str, data: bytes, schema: pa.Schem
         raise damaged(storage, path, error) from None
 
 
-def damaged(storage: ArchiveStorage, path: str, error: Exception) -> StorageError:
-    """Return the error for a file that is not what it should be; its words may be anybody's."""
+def damaged(storage: ArchiveStorage, path: str, error: Exception) -> DamagedError:
+    """Return the error for a file that is not what it should be; its words may be anybody's.
+
+    What a fold made is made again from the events; of everything else a copy is needed.
+    """
     words = redact(" ".join(str(error).split()))[:_REASON_CHARACTERS]
-    msg = f"{path} in {storage.url} is damaged ({words}): restore it from a copy, or move it away and run again"
-    return StorageError(msg)
+    is_derived = places.is_derived(path) or places.generation_of_snapshot(path) is not None
+    remedy = "run `recording-archive rebuild`, which makes it again from the events" if is_derived else _RESTORE
+    return DamagedError(f"{path} in {storage.url} is damaged ({words}): {remedy}")
 
 
 def to_bytes(table: pa.Table, *apart: pa.Table, read_often: Collection[str] = ()) -> bytes:

@@ -7,13 +7,14 @@ It goes some days at a time, each time with a snapshot.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 
 import msgspec
 import pyarrow as pa
 
-from assets.recordings.ledger import ids, places, winning
+from assets.recordings.ledger import ids, places, snapshot, winning
 from assets.recordings.ledger.files import to_bytes
 from assets.recordings.ledger.packing import one_history
 from assets.recordings.ledger.reading import Reader, by_day
@@ -22,7 +23,7 @@ from assets.recordings.ledger.upcoming import DAYS_AT_ONCE, TRIES, Next, Opened
 from assets.recordings.ledger.waiting import Waiting
 from assets.recordings.lifecycle import OPEN_STATES, State
 from resources.arrow import compute as pc
-from resources.errors import NotStoredError, StorageError
+from resources.errors import DamagedError, NotStoredError, StorageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,54 +82,110 @@ def _fold_days(reader: Reader, provider: str, taken: Snapshot, tail: Mapping[dat
     return upcoming.publish(_put_open(reader, provider, upcoming.generation, opened_tables), index, bases)
 
 
+def is_whole(reader: Reader, provider: str) -> bool:
+    """Whether the list of days, the open recordings and the index of the current snapshot are there: one listing."""
+    taken = reader.latest(provider)
+    there = {info.path for info in reader.storage.list(places.ledger_folder(provider))}
+    if taken is None or there.issuperset({taken.days, taken.open, *(segment.path for segment in taken.ids)} - {""}):
+        return True
+    return not reader.is_current(provider, taken)  # others have gone on meanwhile, and tidied up
+
+
 def refold(reader: Reader, provider: str, *, forget: Collection[str] = ()) -> FoldReport:
-    """Make the states again from the events alone, whatever the published ones say.
+    """Make the states again from the events alone, whatever the published ones say, and whether those can be read.
 
     Files that those were made of and that are gone stay named, but for those to ``forget``.
 
     Raises:
-        StorageError: a file cannot be read; or others went on folding meanwhile: nothing is lost, run again.
+        StorageError: a file of events cannot be read; or others went on folding meanwhile: nothing is lost, run again.
     """
+    return _refolded(reader, provider, frozenset(forget), is_trusting=False)
+
+
+def mend(reader: Reader, provider: str) -> FoldReport:
+    """Make again from the events what somebody has deleted of the compacted state, and lose nothing on the way.
+
+    The tail stays the tail: whoever folds it sees to its manifests first.
+    Where events are gone too, the state of their day goes on saying what it said: a rebuild writes them again from that.
+
+    Raises:
+        StorageError: as :func:`refold`.
+    """
+    return _refolded(reader, provider, frozenset(), is_trusting=True)
+
+
+def _refolded(reader: Reader, provider: str, forget: frozenset[str], *, is_trusting: bool) -> FoldReport:
     for _ in range(TRIES):
-        before = reader.latest(provider)
-        taken = before or Snapshot()
-        files = by_day([*reader.filed(provider), *reader.appended(provider)])
-        if _refold_days(reader, provider, taken, files, frozenset(forget)):
+        taken, former = snapshot.readable(reader.storage, provider)
+        current = reader.latest(provider) if is_trusting else None
+        tail = frozenset(reader.tail(provider, current) if current is not None else ())
+        files = by_day(path for path in [*reader.filed(provider), *reader.appended(provider)] if path not in tail)
+        if _refold_days(_Former(reader, provider, taken, former, forget, is_trusting), files):
             return _report(reader, provider, sum(map(len, files.values())), set(files))
     msg = f"the state of {provider} was folded by others {TRIES} times meanwhile: run again"
     raise StorageError(msg)
 
 
-def _refold_days(
-    reader: Reader, provider: str, taken: Snapshot, files: Mapping[date, Sequence[str]], forget: frozenset[str]
-) -> bool:
-    former = _former_parts(reader, taken)
-    # Also beyond those of snapshots that were deleted: of two files of compacted events the greater number is the newer.
-    number = max((places.generation_of_history(path) for paths in files.values() for path in paths), default=0)
+@dataclass(frozen=True, slots=True)
+class _Former:
+    """What a refold finds: the newest snapshot that can be read, and its days.
+
+    Attributes:
+        reader: of the archive.
+        provider: whose.
+        taken: the snapshot.
+        parts: its days.
+        forget: event files that are gone for good.
+        is_trusting: whether its states stand in for events that are gone.
+    """
+
+    reader: Reader
+    provider: str
+    taken: Snapshot
+    parts: Mapping[date, Partition]
+    forget: frozenset[str]
+    is_trusting: bool
+
+    def gone(self, day: date, there: Collection[str]) -> set[str]:
+        """Return the files of events that a day's state was made of and that are not ``there``."""
+        part = self.parts.get(day)
+        return part.events_from.difference(there, self.forget) if part is not None else set()
+
+    def state(self, day: date) -> pa.Table:
+        """Return what the former state says of a day whose events are gone; no row where that is not to be asked, or is gone."""
+        part = self.parts.get(day)
+        if part is not None and self.is_trusting:
+            with suppress(NotStoredError, DamagedError):
+                return self.reader.stored_state(part)
+        return winning.empty()
+
+
+def _refold_days(before: _Former, files: Mapping[date, Sequence[str]]) -> bool:
+    reader, provider, taken, former = before.reader, before.provider, before.taken, before.parts
+    # Beyond what is there, damaged or not. And beyond snapshots that were deleted: of two files of compacted events the greater
+    # number is the newer.
+    numbers = (places.generation_of_history(path) for paths in files.values() for path in paths)
+    number = max(snapshot.newest_number(reader.storage, provider), *numbers, 0)
     upcoming = Next(reader, provider, taken, {}, set(), number=number)
     upcoming.leaving |= {part.state for part in former.values()}
     reader.settle(path for paths in files.values() for path in paths)
-    opened, bases, index = list[pa.Table](), set[str](), tuple[ids.Segment, ...]()
+    opened, index = list[pa.Table](), tuple[ids.Segment, ...]()
+    bases = set(taken.bases) if before.is_trusting else set[str]()
     for day in sorted(files.keys() | former.keys()):  # a day at a time: all events at once would not fit into memory
-        table = reader.table(files.get(day, ()))
-        state = winning.winners_of([table])
-        compacted = one_history(upcoming, day, files.get(day, ()))
-        raw = {path for path in files.get(day, ()) if not places.is_history(path)}
-        gone = {path for path in (former[day].events_from if day in former else ()) if path not in files.get(day, ())} - forget
-        upcoming.set_state(day, state, (raw | gone) - compacted.packed)
+        there = files.get(day, ())
+        table = reader.table(there)
+        compacted = one_history(upcoming, day, there)
+        raw = {path for path in there if not places.is_history(path)}
+        gone = before.gone(day, there) - compacted.packed
+        state = winning.winners_of([table, before.state(day)] if gone else [table])
+        upcoming.set_state(day, state, (raw - compacted.packed) | gone)
         upcoming.parts[day] = msgspec.structs.replace(upcoming.parts[day], history=compacted.path, events=compacted.rows)
         upcoming.folded |= raw
+        upcoming.leaving |= raw & compacted.packed  # a snapshot that was lost may have said so
         opened.append(winning.open_part(state))
         bases |= _bases_of(table)
         index = ids.grown(reader.storage, provider, upcoming.generation, index, _new_pairs(state, winning.empty()))
     return upcoming.publish(_put_open(reader, provider, upcoming.generation, opened), index, bases)
-
-
-def _former_parts(reader: Reader, taken: Snapshot) -> Mapping[date, Partition]:
-    try:
-        return reader.partitions(taken)
-    except NotStoredError:  # deleted, as everything that a fold makes may be
-        return {}
 
 
 def _report(reader: Reader, provider: str, files: int, days: Iterable[date]) -> FoldReport:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from assets.recordings import names
-from resources.errors import StorageError
+from assets.recordings.ledger.files import damaged
 from resources.storage import ArchiveStorage
 
 PAIRS = pa.schema([("execution_id", pa.string()), ("date", pa.date32())])
@@ -80,6 +80,7 @@ def days_of(storage: ArchiveStorage, segments: Iterable[Segment], execution_id: 
     """Return the days on which the index has an execution of this id, ascending; usually one, and none for an unknown id.
 
     Raises:
+        NotStoredError: a segment is gone.
         StorageError: the root failed, or a segment is damaged.
     """
     try:
@@ -89,7 +90,11 @@ def days_of(storage: ArchiveStorage, segments: Iterable[Segment], execution_id: 
 
     def days_in(segment: Segment) -> list[date]:
         with ExitStack() as opened:
-            return list(_dates(_opened(storage, segment, opened), execution_id))
+            file = _opened(storage, segment, opened)
+            try:
+                return list(_dates(file, execution_id))
+            except (pa.ArrowException, OSError) as error:
+                raise damaged(storage, segment.path, error) from None
 
     if storage.local_path() is not None:  # where nothing is waited for, threads cost more than they bring
         return sorted({day for segment in segments for day in days_in(segment)})
@@ -142,7 +147,7 @@ def _size(rows: int) -> int:
 def _merged(storage: ArchiveStorage, segments: Sequence[Segment]) -> Iterator[pa.Table]:
     """Yield the pairs of sorted segments in order, a row group of each in memory at a time."""
     with ExitStack() as opened:
-        sources = [_row_groups(_opened(storage, segment, opened)) for segment in segments]
+        sources = [_row_groups(storage, segment, _opened(storage, segment, opened)) for segment in segments]
         heads = [next(source, None) for source in sources]
         while any(head is not None for head in heads):
             # Up to the least of the last ids, nothing can come behind what is there.
@@ -157,9 +162,13 @@ def _merged(storage: ArchiveStorage, segments: Sequence[Segment]) -> Iterator[pa
             yield _ordered(pa.concat_tables(ready))
 
 
-def _row_groups(file: pq.ParquetFile) -> Iterator[pa.Table]:
+def _row_groups(storage: ArchiveStorage, segment: Segment, file: pq.ParquetFile) -> Iterator[pa.Table]:
     for group in range(file.metadata.num_row_groups):
-        yield file.read_row_group(group, use_threads=False).cast(PAIRS)
+        try:
+            pairs = file.read_row_group(group, use_threads=False).cast(PAIRS)
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(storage, segment.path, error) from None
+        yield pairs
 
 
 def _ordered(pairs: pa.Table) -> pa.Table:
@@ -176,8 +185,7 @@ def _opened(storage: ArchiveStorage, segment: Segment, stack: ExitStack) -> pq.P
     try:
         return stack.enter_context(pq.ParquetFile(source))
     except (pa.ArrowException, OSError) as error:
-        msg = f"{segment.path} in {storage.url} is damaged ({type(error).__name__}): move {names.LEDGER} away and run `rebuild`"
-        raise StorageError(msg) from None
+        raise damaged(storage, segment.path, error) from None
 
 
 def _write(storage: ArchiveStorage, path: str, tables: Iterable[pa.Table]) -> Segment:

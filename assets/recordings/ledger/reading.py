@@ -8,7 +8,7 @@ read, long after newer ones have taken their place: then it is done again, with 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, ParamSpec, TypeVar, cast
@@ -27,6 +27,7 @@ from resources.errors import NotStoredError
 from resources.storage import ArchiveStorage
 
 _TRIES = 5
+_FEW_DAYS = 3
 _KEY = ["date", "execution_id", "leg"]
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
@@ -47,6 +48,32 @@ def again_when_folded(read: Callable[_Arguments, _Answer]) -> Callable[_Argument
     return reading
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What lies in a provider's ledger at one moment, for questions about many days: listed once.
+
+    Attributes:
+        taken: the snapshot, which was read first; None where nothing was folded yet.
+        appended: the event files of the tail's folder by day, folded or not, ascending.
+        filed: files of compacted events by day, and those that older versions have put beside them.
+    """
+
+    taken: Snapshot | None
+    appended: Mapping[date, Sequence[str]]
+    filed: Mapping[date, Sequence[str]]
+    _folded: frozenset[str]
+
+    def tail(self, day: date) -> list[str]:
+        """Return the event files of a day that no state knows."""
+        filed = self.filed.get(day, ()) if self.taken is None else ()
+        return [*filed, *(path for path in self.appended.get(day, ()) if path not in self._folded)]
+
+    def event_files(self, day: date) -> list[str]:
+        """Return the event files of a day as runs appended them, ascending; compacted ones are gone from it."""
+        filed = (path for path in self.filed.get(day, ()) if not places.is_history(path))
+        return [*filed, *self.appended.get(day, ())]
+
+
 @dataclass(slots=True)
 class Reader:
     """Reads the files of one archive's ledger. Keeps the last list of partitions, which never changes under its name."""
@@ -57,6 +84,11 @@ class Reader:
     def latest(self, provider: str) -> Snapshot | None:
         """Return the current snapshot; None where nothing was folded yet."""
         return snapshot.latest(self.storage, provider)
+
+    def is_current(self, provider: str, taken: Snapshot) -> bool:
+        """Return whether no newer snapshot has taken this one's place: then what it names and is not there was deleted."""
+        current = self.latest(provider)
+        return current is not None and current.generation == taken.generation
 
     def partitions(self, taken: Snapshot | None) -> dict[date, Partition]:
         """Return the days of a snapshot; none of None."""
@@ -86,6 +118,14 @@ class Reader:
         folded = frozenset(taken.folded)
         return [path for path in self.appended(provider) if path not in folded]
 
+    def look(self, provider: str, days: Collection[date]) -> Look:
+        """List what lies there of some days; a few of them do not cost a listing of all compacted events."""
+        taken = self.latest(provider)
+        each = [self.filed(provider, day) for day in days] if len(days) <= _FEW_DAYS else [self.filed(provider)]
+        appended, filed = self.appended(provider), [path for paths in each for path in paths]
+        self.settle([*appended, *filed] if taken is None else appended)
+        return Look(taken, by_day(appended), by_day(filed), frozenset(taken.folded) if taken is not None else frozenset[str]())
+
     # -- tables
 
     def table(self, paths: Iterable[str], columns: list[str] | None = None) -> pa.Table:
@@ -97,7 +137,7 @@ class Reader:
         if part is None:
             return self.table([], columns)
         try:
-            return self._stored_state(part, columns)
+            return self.stored_state(part, columns)
         except NotStoredError:
             current = self.partitions(self.latest(provider)).get(part.day)
             if current is None or current.state != part.state:
@@ -105,7 +145,13 @@ class Reader:
         state = winning.winners_of([self.table(self.sources(part))])
         return state if columns is None else state.select(columns)
 
-    def _stored_state(self, part: Partition, columns: list[str] | None) -> pa.Table:
+    def stored_state(self, part: Partition, columns: list[str] | None = None) -> pa.Table:
+        """Return the folded state of a partition as it is stored.
+
+        Raises:
+            NotStoredError: its file is gone.
+            DamagedError: it is damaged.
+        """
         if not places.is_month(part.state):
             return read_tables(self.storage, [part.state], columns)
         table = read_day(self.storage, part.state, part.day, columns)
@@ -119,12 +165,15 @@ class Reader:
         found = [part.history] if part.history is not None else []
         return [*found, *(path for path in part.folded if self.storage.exists(path))]
 
-    def day(self, provider: str, day: date, columns: list[str] | None = None) -> pa.Table:
-        """Return the winning event of each recording of one partition, or the ``columns`` of it."""
-        taken = self.latest(provider)
-        tail = [path for path in self.tail(provider, taken) if places.day_of(path) == day]
+    def day(self, provider: str, day: date, columns: list[str] | None = None, look: Look | None = None) -> pa.Table:
+        """Return the winning event of each recording of one partition, or the ``columns`` of it; now, or as of a ``look``."""
+        if look is not None:
+            taken, tail = look.taken, look.tail(day)
+        else:
+            taken = self.latest(provider)
+            tail = [path for path in self.tail(provider, taken) if places.day_of(path) == day]
+            self.settle(tail)
         part = self.partitions(taken).get(day)
-        self.settle(tail)
         needed = None if columns is None else list(dict.fromkeys([*columns, *winning.ORDER_COLUMNS]))
         latest = winning.winners_of([self.state(provider, part, needed), self.table(tail, needed)])
         return latest if columns is None else latest.select(columns)
@@ -170,13 +219,21 @@ class Reader:
 
         They are sorted by it: what comes after is not read. The blocked ones, which wait together, lie behind the others; their
         own times, of which all but the last say nothing, are none of the rest's.
+
+        Raises:
+            NotStoredError: their file is gone.
+            DamagedError: it is damaged.
         """
         blocked_until = taken.waiting.blocked_until if taken.waiting is not None else None
-        with self.storage.open(taken.open) as source, pq.ParquetFile(source) as file:
-            first = [_first_time(file, number, until, blocked_until) for number in range(file.metadata.num_row_groups)]
-            groups = [number for number, moment in enumerate(first) if moment is not None and moment <= until]
-            later = [moment for moment in first if moment is not None and moment > until]
-            return file.read_row_groups(groups, columns=columns, use_threads=False), min(later, default=None)
+        with self.storage.open(taken.open) as source:
+            try:
+                with pq.ParquetFile(source) as file:
+                    first = [_first_time(file, number, until, blocked_until) for number in range(file.metadata.num_row_groups)]
+                    groups = [number for number, moment in enumerate(first) if moment is not None and moment <= until]
+                    later = [moment for moment in first if moment is not None and moment > until]
+                    return file.read_row_groups(groups, columns=columns, use_threads=False), min(later, default=None)
+            except (pa.ArrowException, OSError) as error:
+                raise damaged(self.storage, taken.open, error) from None
 
     def published_open(self, provider: str, taken: Snapshot | None, columns: list[str] | None = None) -> pa.Table:
         """Return the open recordings as a fold has published them; made again from the states where the file was deleted."""
@@ -207,10 +264,19 @@ class Reader:
         taken = self.latest(provider)
         tail = self.table(self.tail(provider, taken))
         mine = tail.filter(pc.equal(tail["execution_id"], execution_id))
-        days = set(ids.days_of(self.storage, taken.ids, execution_id)) if taken is not None else set[date]()
+        days = self._days_of(provider, taken, execution_id) if taken is not None else set[date]()
         parts = self.partitions(taken) if days else {}
         rows = [self._rows_of(provider, parts[day], _one(execution_id), None) for day in sorted(days & parts.keys())]
         return winning.winners_of([mine, *rows])
+
+    def _days_of(self, provider: str, taken: Snapshot, execution_id: str) -> set[date]:
+        """Return the days on which an execution is; all days, where a part of the index was deleted."""
+        try:
+            return set(ids.days_of(self.storage, taken.ids, execution_id))
+        except NotStoredError:
+            if not self.is_current(provider, taken):
+                raise
+        return set(self.partitions(taken))
 
     # -- events
 

@@ -17,7 +17,7 @@ from assets.recordings.ledger import places
 from assets.recordings.ledger.files import damaged
 from assets.recordings.ledger.ids import Segment
 from assets.recordings.ledger.waiting import Waiting
-from resources.errors import AlreadyStoredError, NotStoredError, StorageError
+from resources.errors import AlreadyStoredError, DamagedError, NotStoredError, StorageError
 from resources.failpoints import Failpoint, reached
 from resources.storage import ArchiveStorage
 
@@ -115,19 +115,45 @@ def partitions(storage: ArchiveStorage, snapshot: Snapshot) -> dict[date, Partit
     """Return the days of a snapshot.
 
     Raises:
-        NotStoredError: newer ones have taken its place long ago.
-        StorageError: it is damaged.
+        NotStoredError: newer ones have taken its place long ago, or somebody deleted the list; the message says what to do.
+        DamagedError: it is damaged.
     """
     if not snapshot.days:
         return {}
     try:
-        listed = msgspec.json.decode(storage.read(snapshot.days), type=list[Partition])
+        data = storage.read(snapshot.days)
+    except NotStoredError:
+        msg = f"{snapshot.days} in {storage.url} is gone: run `recording-archive compact`, which makes it again from the events"
+        raise NotStoredError(msg) from None
+    try:
+        listed = msgspec.json.decode(data, type=list[Partition])
         for each in listed:
             _check(each.state, places.is_derived)
             _check(each.history, places.is_history)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise damaged(storage, snapshot.days, error) from None
     return {each.day: each for each in listed}
+
+
+def readable(storage: ArchiveStorage, provider: str) -> tuple[Snapshot, dict[date, Partition]]:
+    """Return the newest snapshot that can be read, with its days; an empty one where there is none.
+
+    For who makes everything again: what is gone or damaged of the newer ones is passed over.
+
+    Raises:
+        StorageError: the root failed.
+    """
+    for number in sorted(_generations(storage, provider), reverse=True):
+        path = places.snapshot_path(provider, number)
+        with suppress(NotStoredError, DamagedError):
+            found = _parsed(storage, provider, path, storage.read(path))
+            return found, partitions(storage, found)
+    return Snapshot(), {}
+
+
+def newest_number(storage: ArchiveStorage, provider: str) -> int:
+    """Return the number of the current snapshot, whether it can be read or not; 0 where nothing was folded yet."""
+    return max(_generations(storage, provider), default=0)
 
 
 def encode_partitions(parts: Iterable[Partition]) -> bytes:

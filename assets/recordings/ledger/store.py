@@ -23,10 +23,11 @@ from assets.recordings.ledger.files import damaged
 from assets.recordings.ledger.folding import FoldReport
 from assets.recordings.ledger.history import History, read_history
 from assets.recordings.ledger.packing import PackReport
-from assets.recordings.ledger.reading import Reader, again_when_folded
-from assets.recordings.ledger.snapshot import Partition, Snapshot
+from assets.recordings.ledger.reading import Look, Reader, again_when_folded
+from assets.recordings.ledger.snapshot import Partition, Snapshot, readable
 from assets.recordings.ledger.standing import Standing
 from assets.recordings.ledger.waiting import Waiting
+from resources.errors import NotStoredError
 from resources.failpoints import Failpoint, reached
 from resources.model import RecordingKey
 from resources.storage import ArchiveStorage
@@ -86,18 +87,22 @@ class Ledger:
         return self._events_in(self._reader.day(provider, day))
 
     @again_when_folded
-    def read_columns(self, provider: str, day: date, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    def read_columns(
+        self, provider: str, day: date, columns: Sequence[str], look: Look | None = None
+    ) -> Iterator[tuple[Any, ...]]:
         """Return the same as rows of some columns: the others are not read, and no event is made of them, which takes longer.
 
         Args:
             provider: whose.
             day: which partition.
             columns: of :data:`~assets.recordings.events.SCHEMA`.
+            look: what to read; what is there now by default.
 
         Raises:
+            NotStoredError: a file that the ``look`` saw is gone since.
             StorageError: an event file is damaged in these columns, or in those that decide which event wins.
         """
-        table = self._reader.day(provider, day, list(columns))
+        table = self._reader.day(provider, day, list(columns), look)
         try:
             return zip(*(cast("list[Any]", column.to_pylist()) for column in table.columns), strict=True)
         except (ValueError, TypeError, OverflowError) as error:
@@ -117,7 +122,9 @@ class Ledger:
 
     @again_when_folded
     def early(self, provider: str, until: datetime, columns: Sequence[str]) -> Early | None:
-        """Return what the open recordings wait for, and those with a time up to ``until``; None where the tail has news of them.
+        """Return what the open recordings wait for, and those with a time up to ``until``.
+
+        None where the tail has news of them, or where their file was deleted: then :meth:`open_table` knows them.
 
         Args:
             provider: whose.
@@ -129,7 +136,12 @@ class Ledger:
             return None
         if taken.waiting.next_at is None or taken.waiting.next_at > until:
             return Early(taken.waiting, self._reader.table([], list(columns)), taken.waiting.next_at)
-        return Early(taken.waiting, *self._reader.early(taken, until, list(columns)))
+        try:
+            return Early(taken.waiting, *self._reader.early(taken, until, list(columns)))
+        except NotStoredError:
+            if not self._reader.is_current(provider, taken):
+                raise
+        return None
 
     def read_open(self, provider: str) -> dict[RecordingKey, Event]:
         """Return the same as events."""
@@ -183,6 +195,11 @@ class Ledger:
         """Return the partitions that have events which no fold knows yet."""
         return {places.day_of(path) for path in self._reader.tail(provider, self._reader.latest(provider))}
 
+    @again_when_folded
+    def look(self, provider: str, days: Collection[date]) -> Look:
+        """List what the ledger has of some days, for questions that they share; see :class:`Look`."""
+        return self._reader.look(provider, days)
+
     def event_files(self, provider: str, day: date) -> list[str]:
         """Return the paths of a partition's event files as runs appended them, ascending; compacted ones are gone from it."""
         filed = (path for path in self._reader.filed(provider, day) if not places.is_history(path))
@@ -231,6 +248,14 @@ class Ledger:
         taken = self._reader.latest(provider)
         return taken.generation if taken is not None else 0
 
+    def readable(self, provider: str) -> tuple[Snapshot, dict[date, Partition]]:
+        """Return the newest snapshot that can be read, with its days; see :func:`assets.recordings.ledger.snapshot.readable`."""
+        return readable(self.storage, provider)
+
+    def event_days(self, provider: str) -> set[date]:
+        """Return the partitions that have event files, whatever the snapshots say."""
+        return {places.day_of(path) for path in [*self._reader.filed(provider), *self._reader.appended(provider)]}
+
     # -- folding
 
     @again_when_folded
@@ -248,6 +273,20 @@ class Ledger:
             StorageError: a file cannot be read; or others went on folding meanwhile: nothing is lost, run again.
         """
         return folding.refold(self._reader, provider, forget=forget)
+
+    @again_when_folded
+    def is_whole(self, provider: str) -> bool:
+        """Whether the files of the current snapshot itself are there; those of its days are not looked for."""
+        return folding.is_whole(self._reader, provider)
+
+    @again_when_folded
+    def mend(self, provider: str) -> FoldReport:
+        """Make what was deleted of the compacted state again, losing nothing; see :func:`assets.recordings.ledger.folding.mend`.
+
+        Raises:
+            StorageError: a file cannot be read; or others went on folding meanwhile: nothing is lost, run again.
+        """
+        return folding.mend(self._reader, provider)
 
     @again_when_folded
     def pack(self, provider: str) -> PackReport:
