@@ -165,6 +165,14 @@ def shown_generations(storage: ArchiveStorage) -> dict[str, int]:
     return pointer.generations if pointer is not None else {}
 
 
+def no_catalog(storage: ArchiveStorage) -> StorageError:
+    """Return the error that says how there will be a catalog, also for those who have no keys."""
+    return StorageError(
+        f"no catalog in {storage.describe()} yet: run `recording-archive run`, or launch the catalog asset; where the archive "
+        "has recordings already, `recording-archive compact` makes one without any key"
+    )
+
+
 def local_catalog(storage: ArchiveStorage, folder: Path) -> Path:
     """Return a local file with the current catalog: the published one itself, or a copy in ``folder``.
 
@@ -176,16 +184,15 @@ def local_catalog(storage: ArchiveStorage, folder: Path) -> Path:
         OSError: ``folder`` cannot be written.
     """
     local = storage.local_path(CATALOG_NAME)
-    missing = StorageError(f"no catalog in {storage.describe()} yet: run `recording-archive run`, or launch the catalog asset")
     if local is not None:
         if not local.exists():
-            raise missing
+            raise no_catalog(storage)
         return local
     gone: list[str] = []
     while len(gone) < _TRIES:
         pointer = current(storage)
         if pointer is None:
-            raise missing
+            raise no_catalog(storage)
         try:
             return _copied(storage, pointer.path, folder)
         except NotStoredError:

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import click
 
 from assets.catalog.copying import Part, copy_catalog
-from assets.catalog.publication import CATALOG_NAME, current
+from assets.catalog.publication import CATALOG_NAME, current, no_catalog
 from assets.catalog.sources import literal
-from pipelines.cli.output import UTC_DAY, megabytes, no_catalog, print_json, require_archive, require_catalog
+from pipelines.cli.output import UTC_DAY, megabytes, print_json, require_archive
 from resources.archive import open_archive
 from resources.providers.registry import PROVIDERS
 from resources.storage import ArchiveStorage
@@ -44,7 +44,6 @@ def catalog(target: Path | None, provider: str | None, first: date | None, last:
     archive = open_archive()
     require_archive(archive)
     if target is not None:
-        require_catalog(archive.storage)
         rows = copy_catalog(archive.storage, PROVIDERS.values(), target, Part(provider, first, last))
         if as_json:
             print_json({"path": str(target), "bytes": target.stat().st_size, "rows": rows})

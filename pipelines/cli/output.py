@@ -14,12 +14,10 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from assets.catalog.publication import CATALOG_NAME, current
 from assets.recordings.lifecycle import State
 from resources.archive import Archive
 from resources.errors import StorageError
 from resources.redaction import redact
-from resources.storage import ArchiveStorage
 
 EXIT_FAILED = 1
 EXIT_SETTINGS = 2
@@ -87,25 +85,6 @@ def require_archive(archive: Archive) -> None:
     if folder is not None and not folder.is_dir():
         msg = f"there is no archive at {archive.storage.url}: check ARCHIVE_ROOT, or run `recording-archive run` first"
         raise StorageError(msg)
-
-
-def require_catalog(storage: ArchiveStorage) -> None:
-    """Refuse where no catalog has been published.
-
-    Raises:
-        StorageError: as :func:`no_catalog`; or the pointer to it is damaged.
-    """
-    local = storage.local_path(CATALOG_NAME)
-    if not local.exists() if local is not None else current(storage) is None:
-        raise no_catalog(storage)
-
-
-def no_catalog(storage: ArchiveStorage) -> StorageError:
-    """Return the error that says how there will be a catalog, also for those who have no keys."""
-    return StorageError(
-        f"no catalog in {storage.describe()} yet: run `recording-archive run`, or launch the catalog asset; where the archive "
-        "has recordings already, `recording-archive compact` makes one without any key"
-    )
 
 
 def megabytes(count: int) -> str:

@@ -14,7 +14,7 @@ from assets.catalog.filesystem import PROTOCOL, mount
 from assets.catalog.publication import local_catalog
 from assets.catalog.remedies import explained
 from assets.catalog.sources import literal
-from pipelines.cli.output import print_json, print_table, require_catalog
+from pipelines.cli.output import print_json, print_table
 from resources.archive import open_archive
 from resources.errors import ArchiveError
 from resources.storage import ArchiveStorage
@@ -33,7 +33,6 @@ def query(sql: str, as_json: bool) -> None:
     if not sql.strip():
         raise click.UsageError('there is no SQL: try "SELECT * FROM coverage"')
     archive = open_archive()
-    require_catalog(archive.storage)
     with tempfile.TemporaryDirectory(prefix="recording-archive-") as folder:
         columns, rows = ask(archive.storage, local_catalog(archive.storage, Path(folder)), sql)
     if as_json:
