@@ -18,7 +18,7 @@ _WORLDS = 300
 def test_a_mistake_is_noticed(mutation: Mutation) -> None:
     """With the mistake in it, some world violates an invariant, and the one that was meant for it."""
     with mutation.applied():
-        violations = (simulate(seed).violation for seed in range(_WORLDS))
+        violations = (simulate(seed).violation for seed in range(mutation.first, mutation.first + _WORLDS))
         found = next((violation for violation in violations if violation is not None), None)
     assert found is not None, f"nothing noticed in {_WORLDS} worlds"
     assert re.search(mutation.words, found), found
