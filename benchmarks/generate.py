@@ -43,6 +43,10 @@ from resources.errors import AlreadyStoredError
 from resources.providers.registry import PROVIDERS
 from resources.storage import ArchiveStorage, open_storage
 
+EXECUTIONS = 10_000_000
+DAYS = 730
+"""The size of the lake that ``docs/performance.md`` tells of."""
+
 _PLAN = "generated.json"
 _AT_ONCE = 120
 """Partitions between two folds: what the tail holds at most."""
@@ -98,9 +102,9 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.option("--executions", default=10_000_000, show_default=True, help="How many, all providers together.")
+@click.option("--executions", default=EXECUTIONS, show_default=True, help="How many, all providers together.")
 @click.option("--root", default="bench-lake", show_default=True, type=_FOLDER, help="The folder of the archive.")
-@click.option("--days", default=730, show_default=True, help="Over how many days.")
+@click.option("--days", default=DAYS, show_default=True, help="Over how many days.")
 @click.option("--seed", default=7, show_default=True, help="Names the rows: the same seed, the same rows.")
 @click.option("--processes", default=2, show_default=True)
 def main(executions: int, root: Path, days: int, seed: int, processes: int) -> None:

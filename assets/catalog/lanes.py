@@ -79,8 +79,7 @@ def _is_whole(storage: ArchiveStorage, lane: Lane) -> bool:
     if gone:
         msg = f"{gone[0]} in {storage.url} is gone, with the history of its day: see `recording-archive verify`, and restore it"
         raise StorageError(msg)
-    own = {lane.snapshot.days, lane.snapshot.open, *(segment.path for segment in lane.snapshot.ids)} - {""}
-    return there.issuperset([*lane.states, *lane.months, *own])
+    return there.issuperset([*lane.states, *lane.months, *lane.snapshot.own_files])
 
 
 def _executions(storage: ArchiveStorage, spec: ProviderSpec) -> Mapping[date, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.generate import Plan, describe, generate
+from benchmarks.generate import DAYS, EXECUTIONS, Plan, describe, generate
 from benchmarks.lake import automation, commits, questions
 from benchmarks.lake.report import Line, machine, table, write_json, write_page
 from resources.storage import open_storage
@@ -22,8 +22,6 @@ from resources.storage import open_storage
 _PROJECT = Path(__file__).resolve().parents[2]
 _PAGE = _PROJECT / "docs" / "performance.md"
 _RESULTS = _PROJECT / "benchmarks" / "results" / "lake.json"
-EXECUTIONS = 10_000_000
-DAYS = 730
 _PARTS = ("commits", "questions", "nothing-new", "sensor", "ingest")
 _INGEST = "ingest"
 _FOLDER = click.Path(path_type=Path)

@@ -86,7 +86,7 @@ def is_whole(reader: Reader, provider: str) -> bool:
     """Whether the list of days, the open recordings and the index of the current snapshot are there: one listing."""
     taken = reader.latest(provider)
     there = {info.path for info in reader.storage.list(places.ledger_folder(provider))}
-    if taken is None or there.issuperset({taken.days, taken.open, *(segment.path for segment in taken.ids)} - {""}):
+    if taken is None or there.issuperset(taken.own_files):
         return True
     return not reader.is_current(provider, taken)  # others have gone on meanwhile, and tidied up
 

@@ -72,7 +72,7 @@ def _storage_time(reader: Reader, provider: str) -> datetime:
 
 def _referenced(reader: Reader, taken: Snapshot) -> set[str]:
     parts = reader.partitions(taken).values()
-    found = {taken.days, taken.open, *(segment.path for segment in taken.ids), *(part.state for part in parts)}
+    found = taken.own_files | {part.state for part in parts}
     return found.union(*(part.events_from for part in parts))
 
 

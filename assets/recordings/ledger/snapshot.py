@@ -93,6 +93,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     leaving: tuple[Leaving, ...] = ()
     waiting: Waiting | None = None
 
+    @property
+    def own_files(self) -> set[str]:
+        """The files that a fold made for this snapshot itself; those of its days are in their list."""
+        return {self.days, self.open, *(segment.path for segment in self.ids)} - {""}
+
 
 def latest(storage: ArchiveStorage, provider: str) -> Snapshot | None:
     """Return the current snapshot; None where nothing was folded yet.

@@ -76,7 +76,7 @@ class Next:
         # A month's file stays for as long as one day's state is the one in it.
         states = (part.state for part in self.parts.values())
         named = {days, open_recordings, *(segment.path for segment in index), *states}
-        former = {taken.days, taken.open, *(segment.path for segment in taken.ids), *self.leaving} - named - {""}
+        former = {*taken.own_files, *self.leaving} - named
         known = {each.path for each in taken.leaving}
         left = (Leaving(path, self.generation, now) for path in sorted(former - known))
         made = Snapshot(
